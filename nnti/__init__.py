@@ -1,0 +1,1 @@
+"""nnti: semantic segmentation for a course: ENet, data sets, joint augmentation, metrics, training and figures."""

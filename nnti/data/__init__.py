@@ -1,0 +1,74 @@
+"""Data sets: files in, (uint8 image, uint8 label) out. `load_dataset("voc", "train")` is the way in."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from nnti.data.base import IGNORE_INDEX, DataError, SegmentationDataset, check_choice
+from nnti.data.camvid import CamVid
+from nnti.data.statistics import class_frequencies, evenly_spread
+from nnti.data.voc import VOC
+from nnti.paths import miniature_root
+
+__all__ = [
+    "DATASETS",
+    "IGNORE_INDEX",
+    "VOC",
+    "CamVid",
+    "DataError",
+    "SegmentationDataset",
+    "available",
+    "class_frequencies",
+    "evenly_spread",
+    "load_dataset",
+]
+
+
+def voc_miniature(split: str = "train", root: str | Path | None = None) -> VOC:
+    """Return a split of the VOC miniature in `root` (None: the project's own folder), rendering it first if need be."""
+    root = miniature_root() if root is None else Path(root).expanduser()
+    folder = root / "VOCdevkit" / "VOC2012"
+    if not (folder / "miniature.json").exists():
+        _render(folder)
+    dataset = VOC(split, folder)
+    dataset.name = "voc_miniature"
+    return dataset
+
+
+DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
+    "voc": VOC,
+    "camvid": CamVid,
+    "voc_miniature": voc_miniature,
+}
+
+
+def load_dataset(name: str, split: str, root: str | Path | None = None) -> SegmentationDataset:
+    """Return one split of the data set `name`, a key of `DATASETS`; raise DataError, with the fix, if it is missing."""
+    check_choice("data set", name, DATASETS)
+    return DATASETS[name](split, root)
+
+
+def available(name: str) -> bool:
+    """Tell whether `load_dataset` would find train and val of `name`; a miniature can always be rendered."""
+    check_choice("data set", name, DATASETS)
+    if name == "voc_miniature":
+        return True
+    try:
+        return all(DATASETS[name](split) for split in ("train", "val"))
+    except DataError:
+        return False
+
+
+def _render(folder: Path) -> None:
+    """Render the miniature beside its place and move it there whole: an interrupted rendering leaves nothing behind."""
+    from nnti.data.miniature import write_miniature_voc
+
+    if folder.exists():
+        raise DataError(f"{folder} is there but has no miniature.json, so it is no miniature; choose another root")
+    print(f"Rendering the VOC miniature into {folder} …")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        rendered = write_miniature_voc(Path(temporary))
+        if not folder.exists():  # another process may have been faster
+            os.replace(rendered, folder)

@@ -1,0 +1,149 @@
+"""What every data set here is: a list of (image file, label file), read as uint8 tensors at their own size."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+__all__ = [
+    "IGNORE_INDEX",
+    "DataError",
+    "SegmentationDataset",
+    "check_choice",
+    "find_root",
+    "read_image",
+    "read_index_png",
+    "read_list",
+]
+
+IGNORE_INDEX = 255  # the label of void pixels, in every data set here, whatever the files use
+
+
+class DataError(RuntimeError):
+    """A file of a data set is missing, damaged or not what it should be; the message names it and the fix."""
+
+
+class SegmentationDataset(torch.utils.data.Dataset):
+    """One split of a data set.
+
+    A sample is `(image, label)`: a uint8 tensor (3, H, W) in RGB and a uint8 tensor (H, W) with values
+    0 … num_classes − 1 or `ignore_index`, both at the image's own size.
+
+    Subclasses fill `files` with (image, label) paths and, where the stored label values are not the class
+    numbers, override `read_label`.
+    """
+
+    name = ""  # the key in `nnti.data.DATASETS`
+    title = ""  # what figures and tables call it
+    class_names: Sequence[str] = ()
+    palette: np.ndarray  # (num_classes, 3) uint8, RGB: the colours that the data set's authors use
+    void_color = (224, 224, 192)
+    ignore_index = IGNORE_INDEX
+
+    def __init__(self, root: Path, split: str, files: list[tuple[Path, Path]]):
+        self.root, self.split, self.files = Path(root), split, files
+        if not files:
+            raise DataError(f"{self.title}: split '{split}' in {root} is empty; check its list file")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, void not counted."""
+        return len(self.class_names)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image_path, label_path = self.files[index]
+        image, label = read_image(image_path), self.read_label(label_path)
+        if image.shape[1:] != label.shape:
+            raise DataError(f"{image_path} is {_size(image)} pixels but its label {label_path} is {_size(label)}")
+        self.check_label(label, label_path)
+        return image, label
+
+    def read_label(self, path: Path) -> torch.Tensor:
+        """Read one label file as class numbers: uint8 (H, W)."""
+        return torch.from_numpy(read_index_png(path))
+
+    def check_label(self, label: torch.Tensor, path: Path) -> None:
+        """Raise DataError, naming the file, if a label is neither a class nor void."""
+        values = torch.bincount(label.flatten(), minlength=256).nonzero().flatten().tolist()
+        wrong = [value for value in values if value >= self.num_classes and value != self.ignore_index]
+        if wrong:
+            raise DataError(
+                f"{path} holds label values {wrong}; {self.title} has classes 0 to {self.num_classes - 1} "
+                f"and {self.ignore_index} for void"
+            )
+
+
+def read_image(path: Path) -> torch.Tensor:
+    """Read an image file as a uint8 tensor (3, H, W), RGB."""
+    with _open(path) as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def read_index_png(path: Path) -> np.ndarray:
+    """Read a palette or grey 8-bit PNG as its indices, uint8 (H, W); colours are never converted."""
+    with _open(path) as image:
+        if image.mode not in ("P", "L"):
+            raise DataError(
+                f"{path} has mode {image.mode}; a label file is a palette (P) or grey (L) 8-bit PNG of class numbers. "
+                "Was it saved as a colour picture? Restore the original file"
+            )
+        return np.array(image)
+
+
+def read_list(path: Path) -> list[str]:
+    """Read a list file: one entry a line, in order; blank lines, spaces at the ends and CRLF do not matter."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"the list {path} is missing; unpack the data set again") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the list {path} cannot be read ({error}); copy or download it again") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def check_choice(what: str, choice: str, choices: Iterable[str]) -> None:
+    """Raise DataError, with the nearest of `choices`, if `choice` is none of them."""
+    choices = list(choices)
+    if choice not in choices:
+        near = difflib.get_close_matches(str(choice), choices, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise DataError(f"{what} '{choice}' is not one of {', '.join(choices)}{hint}")
+
+
+def find_root(title: str, roots: Iterable[Path], layouts: Sequence[str], needs: Sequence[str], fix: str) -> Path:
+    """Return the first `root / layout` that holds all of `needs`; else raise DataError with where it looked and `fix`.
+
+    The layout "" stands for the root itself.
+    """
+    roots = list(dict.fromkeys(Path(root) for root in roots))
+    incomplete = []
+    for candidate in (root / layout for root in roots for layout in layouts):
+        missing = [need for need in needs if not (candidate / need).exists()]
+        if not missing:
+            return candidate
+        if len(missing) < len(needs):
+            incomplete.append(f"{candidate} is incomplete: it lacks {', '.join(missing)}")
+    looked = [f"  {root}" for root in roots]
+    below = f"each itself and below it {', '.join(layout for layout in layouts if layout)}"
+    raise DataError("\n".join([f"{title} was not found. Looked in", *looked, f"({below})", *incomplete, fix]))
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; unpack the data set again, or remove the name from its list") from None
+    except (OSError, SyntaxError) as error:
+        raise DataError(f"{path} cannot be read ({error}); half copied? Copy or download it again") from error
+    return image
+
+
+def _size(tensor: torch.Tensor) -> str:
+    return f"{tensor.shape[-1]} × {tensor.shape[-2]}"

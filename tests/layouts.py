@@ -1,0 +1,139 @@
+"""Builders of tiny data sets in exactly the layout and file formats of the originals."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.io import savemat
+from scipy.sparse import csc_matrix
+
+VOC_TRAIN = ["2007_000032", "2007_000039", "2008_000008"]
+VOC_VAL = ["2007_000033", "2008_000073"]
+# as in the original, SBD overlaps with both splits of VOC and adds images of its own
+SBD_TRAIN = ["2008_000002", "2008_000008", "2007_000033"]
+SBD_VAL = ["2008_000043", "2008_000073", "2007_000039"]
+TRAIN_AUG = ["2007_000032", "2007_000039", "2008_000002", "2008_000008", "2008_000043"]
+CAMVID = {
+    "train": ["0001TP_006690", "0001TP_006720", "0006R0_f00930"],
+    "val": ["0016E5_07959"],
+    "test": ["0001TP_008550"],
+}
+
+
+def size_of(name: str) -> tuple[int, int]:
+    """(height, width) of a picture, different for different names."""
+    seed = int("".join(sign for sign in name if sign.isdigit()))
+    return 37 + seed % 5, 50 + seed % 7
+
+
+def draw_image(name: str, size: tuple[int, int] | None = None) -> np.ndarray:
+    return _random(name, "image").integers(0, 256, (*(size or size_of(name)), 3), dtype=np.uint8)
+
+
+def draw_label(name: str, classes: int, void: int | None, kind: str = "label") -> np.ndarray:
+    """A few rectangles of classes on class 0, each with a contour of void."""
+    random, (height, width) = _random(name, kind), size_of(name)
+    label = np.zeros((height, width), dtype=np.uint8)
+    for _ in range(3):
+        top, left = random.integers(0, height - 12), random.integers(0, width - 12)
+        box = label[top : top + 12, left : left + 12]
+        box[:] = random.integers(1, classes) if void is None else void
+        box[2:-2, 2:-2] = random.integers(1, classes)
+    return label
+
+
+def voc_palette() -> list[int]:
+    """The 256 colours of VOC's PNGs, written bit by bit as in the development kit."""
+    colours = []
+    for number in range(256):
+        red = green = blue = 0
+        for level in range(8):
+            red |= (number >> 0 & 1) << (7 - level)
+            green |= (number >> 1 & 1) << (7 - level)
+            blue |= (number >> 2 & 1) << (7 - level)
+            number >>= 3
+        colours += [red, green, blue]
+    return colours
+
+
+def write_voc(root: Path, marker: bool = False) -> Path:
+    """Write VOCdevkit/VOC2012 below `root`, with the images of VOC only; return VOC2012."""
+    voc = root / "VOCdevkit" / "VOC2012"
+    lists = {"train": VOC_TRAIN, "val": VOC_VAL, "trainval": sorted(VOC_TRAIN + VOC_VAL)}
+    for name in lists["trainval"]:
+        save_image(voc / "JPEGImages" / f"{name}.jpg", draw_image(name))
+        save_palette(voc / "SegmentationClass" / f"{name}.png", draw_label(name, 21, 255))
+    for split, names in lists.items():
+        write_list(voc / "ImageSets" / "Segmentation" / f"{split}.txt", names)
+    if marker:
+        (voc / "miniature.json").write_text("{}")
+    return voc
+
+
+def write_sbd(folder: Path) -> Path:
+    """Write cls/, img/, train.txt and val.txt into `folder` and return it."""
+    for name in SBD_TRAIN + SBD_VAL:
+        save_image(folder / "img" / f"{name}.jpg", draw_image(name))
+        save_mat(folder / "cls" / f"{name}.mat", sbd_label(name))
+    write_list(folder / "train.txt", SBD_TRAIN)
+    write_list(folder / "val.txt", SBD_VAL)
+    return folder
+
+
+def write_segmentation_class_aug(voc: Path, mode: str) -> None:
+    """Write SBD's labels as PNGs (mode "L" or "P"), with VOC's own for VOC's images, as the ready folder has them."""
+    for name in sorted({*SBD_TRAIN, *SBD_VAL, *VOC_TRAIN, *VOC_VAL}):
+        own = name in VOC_TRAIN + VOC_VAL
+        label = draw_label(name, 21, 255) if own else sbd_label(name)
+        save = save_palette if mode == "P" else save_image
+        save(voc / "SegmentationClassAug" / f"{name}.png", label)
+        save_image(voc / "JPEGImages" / f"{name}.jpg", draw_image(name))
+
+
+def write_camvid(folder: Path, splits=("train", "val", "test"), ending: str = ".png") -> Path:
+    """Write the folder CamVid of the SegNet tutorial: images, grey labels with void 11, lists of path pairs."""
+    for split in splits:
+        lines = []
+        for name in CAMVID[split]:
+            save_image(folder / split / f"{name}{ending}", draw_image(name))
+            save_image(folder / f"{split}annot" / f"{name}.png", draw_label(name, 11, 11))
+            lines.append(f"/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png")
+        write_list(folder / f"{split}.txt", lines)
+    return folder
+
+
+def sbd_label(name: str) -> np.ndarray:
+    """SBD's label differs from VOC's of the same image, and has no void."""
+    return draw_label(name, 21, None, "sbd")
+
+
+def save_mat(path: Path, label: np.ndarray) -> None:
+    """Write one label file of SBD: a struct GTcls with sparse boundaries of 20 classes, the labels, the classes."""
+    boundaries = np.empty((20, 1), dtype=object)
+    for number in range(20):
+        boundaries[number, 0] = csc_matrix(label == number + 1)
+    present = np.unique(label[label > 0]).reshape(-1, 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    struct = {"Boundaries": boundaries, "Segmentation": label, "CategoriesPresent": present}
+    savemat(path, {"GTcls": struct}, do_compression=True)
+
+
+def save_image(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def save_palette(path: Path, label: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(label)
+    image.putpalette(voc_palette())  # makes it mode P, the indices stay
+    image.save(path)
+
+
+def write_list(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _random(name: str, kind: str) -> np.random.Generator:
+    return np.random.default_rng([ord(sign) for sign in f"{name} {kind}"])
