@@ -136,8 +136,8 @@ def place_random(draw: Draw, source: tuple[int, int], base_size: int, crop: tupl
     """Compose rescale, rotation, crop and flip of a (height, width) `source` into one map.
 
     The longer side becomes `base_size · draw.scale`, the picture turns about its centre, and the crop's corner is drawn
-    from all whole positions in which crop and picture cover each other as far as they can (a picture smaller than the crop
-    lies somewhere inside it).
+    from all whole positions in which crop and picture cover each other as far as they can (a picture smaller than the
+    crop lies somewhere inside it).
     """
     height, width = source
     long_side = max(1, round(base_size * draw.scale))
@@ -170,8 +170,8 @@ def place_report(source: tuple[int, int], size: tuple[int, int]) -> Placement:
 def cut(image: Tensor, label: Tensor, placement: Placement, index: int = 0) -> HostSample:
     """Slice the part of image (3, H, W) and label (H, W) that a placement touches.
 
-    Where the crop shrinks its source by 2 or more, the image is area-averaged to a half or a quarter first, so that fine
-    texture does not alias.
+    Where the crop shrinks its source by 2 or more, the image is area-averaged to a half or a quarter first, so that
+    fine texture does not alias.
     """
     reduction = 4 if placement.shrink >= 4 else 2 if placement.shrink >= 2 else 1
     x0, y0, x1, y1 = _touched(placement, label.shape, margin=2 * reduction)
@@ -241,7 +241,7 @@ def _source_points(matrices: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _bilinear(images: Tensor, points: Tensor, extents: Tensor) -> Tensor:
-    """Sample uint8 (B, 3, H, W) at points (B, h, w, 2) → float32 (B, 3, h, w); beyond the extents the edge pixels go on."""
+    """Sample uint8 (B, 3, H, W) at points (B, h, w, 2) → float32 (B, 3, h, w), edges continued."""
     sides = torch.tensor([images.shape[3], images.shape[2]], device=images.device, dtype=torch.float32)
     points = torch.minimum(points, extents - 0.5).clamp_min(0.5)
     return F.grid_sample(images.float(), 2 * points / sides - 1, mode="bilinear", align_corners=False)

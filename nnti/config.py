@@ -20,7 +20,7 @@ __all__ = ["Experiment", "SettingError", "parse_setting"]
 
 
 class SettingError(ValueError):
-    """A setting has an unknown name, a wrong type or an impossible value; the message names it and what would be right."""
+    """A setting has an unknown name, a wrong type or an impossible value; the message says what is right."""
 
 
 def setting(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
@@ -48,7 +48,9 @@ class Experiment:
     # augmentation: rescale, rotate, crop, flip, blur, in this order
     augment: bool = setting(True, "random augmentation; False resizes every image to crop_size × crop_size instead")
     base_size: int = setting(400, "length of the longer side before the random scale, pixels", 8, 8192)
-    crop_size: int | tuple[int, int] = setting(380, "side of the square training crop, or (height, width), pixels", 8, 8192)
+    crop_size: int | tuple[int, int] = setting(
+        380, "side of the square training crop, or (height, width), pixels", 8, 8192
+    )
     scale: tuple[float, float] = setting((0.5, 2.0), "range of the random scale factor", 0.05, 20)
     rotate: float = setting(10.0, "largest rotation to either side, degrees", 0, 180)
     flip: float = setting(0.5, "probability of a horizontal flip", 0, 1)
@@ -65,8 +67,12 @@ class Experiment:
     # loss
     class_weighting: Literal["none", "enet"] = setting("none", "'enet': 1/ln(1.02 + p) for a class with pixel share p")
     # validation and checkpoints
-    protocol: Literal["report", "full"] = setting("report", "'report': shorter side to val_size, centre crop; 'full': own size")
-    val_size: int | tuple[int, int] = setting(480, "crop of the 'report' protocol: side, or (height, width), pixels", 8, 8192)
+    protocol: Literal["report", "full"] = setting(
+        "report", "'report': shorter side to val_size, centre crop; 'full': own size"
+    )
+    val_size: int | tuple[int, int] = setting(
+        480, "crop of the 'report' protocol: side, or (height, width), pixels", 8, 8192
+    )
     val_every: int = setting(5, "validate every so many epochs, and after the last", 1, 100_000)
     checkpoint_every: int = setting(10, "keep a checkpoint every so many epochs, beside last and best", 1, 100_000)
     # machine

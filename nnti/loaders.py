@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from nnti.augment import collate, cut, draw, place_random, place_report, place_resized
 from nnti.config import Experiment, SettingError
-from nnti.data import SegmentationDataset, load_dataset
+from nnti.data import SegmentationDataset, evenly_spread, load_dataset
 
 __all__ = ["crop_shape", "load_split", "loader_workers", "train_loader", "val_loader"]
 
@@ -17,9 +17,7 @@ __all__ = ["crop_shape", "load_split", "loader_workers", "train_loader", "val_lo
 def load_split(experiment: Experiment, split: str, limit: int | None = None) -> SegmentationDataset:
     """Open one split of the experiment's data set, thinned evenly to `limit` images."""
     dataset = load_dataset(experiment.dataset, split)
-    if limit is not None and limit < len(dataset):
-        keep = np.linspace(0, len(dataset) - 1, limit).round().astype(int)
-        dataset.files = [dataset.files[at] for at in keep]
+    dataset.files = [dataset.files[at] for at in evenly_spread(len(dataset), limit)]
     return dataset
 
 
@@ -34,7 +32,14 @@ def train_loader(experiment: Experiment, dataset: SegmentationDataset, device: t
             f"'{dataset.split}'; set batch_size to {len(dataset)} or less"
         )
     samples = _TrainSamples(experiment, dataset)
-    return _loader(experiment, samples, device, experiment.batch_size, sampler=_EpochSampler(len(dataset), experiment.seed), drop_last=True)
+    return _loader(
+        experiment,
+        samples,
+        device,
+        experiment.batch_size,
+        sampler=_EpochSampler(len(dataset), experiment.seed),
+        drop_last=True,
+    )
 
 
 def val_loader(
@@ -53,7 +58,7 @@ def crop_shape(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def loader_workers(experiment: Experiment, device: torch.device) -> int:
-    """Return the number of reading processes: as set, else none on a CPU, where they would compete with the training."""
+    """Return the number of reading processes: as set, else none on a CPU, where they would slow the training."""
     if experiment.num_workers >= 0:
         return experiment.num_workers
     return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)

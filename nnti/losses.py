@@ -37,7 +37,9 @@ class CrossEntropy(nn.Module):
 
     def forward(self, logits: Tensor, label: Tensor) -> LossSum:
         """Return the sum over pixels and the sum of weights that it is to be divided by."""
-        total = F.cross_entropy(logits.float(), label, self.class_weights, ignore_index=self.ignore_index, reduction="sum")
+        total = F.cross_entropy(
+            logits.float(), label, self.class_weights, ignore_index=self.ignore_index, reduction="sum"
+        )
         valid = label != self.ignore_index
         if self.class_weights is None:
             return LossSum(total, valid.sum().float())

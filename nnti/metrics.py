@@ -86,9 +86,9 @@ class ConfusionMatrix:
 def scores(matrix: np.ndarray) -> dict[str, Any]:
     """Compute the metrics of a confusion matrix (row = truth, column = prediction).
 
-    With TP, FP and FN per class: IoU = TP/(TP+FP+FN), Dice = F1 = 2TP/(2TP+FP+FN) (for hard labels they are one number),
-    sensitivity = per-class accuracy = TP/(TP+FN); pixel accuracy = ΣTP/Σpixels. A quantity that is 0/0 for a class is NaN
-    and stays out of the mean.
+    With TP, FP and FN per class: IoU = TP/(TP+FP+FN), Dice = F1 = 2TP/(2TP+FP+FN) (for hard labels they are one
+    number), sensitivity = per-class accuracy = TP/(TP+FN); pixel accuracy = ΣTP/Σpixels. A quantity that is 0/0 for a
+    class is NaN and stays out of the mean.
 
     Returns a mapping with the means `mean_iou, dice, f1, pixel_accuracy, mean_pixel_accuracy, sensitivity` (floats) and
     the arrays `iou_per_class, dice_per_class, sensitivity_per_class` (float64) and `pixels_per_class` (int64, truth).

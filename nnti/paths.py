@@ -21,7 +21,7 @@ def config_dir() -> Path:
 
 
 def data_roots() -> list[Path]:
-    """Return the folders in which data sets are looked for, first match wins: `$NNTI_DATA`, ./data, the project's data/."""
+    """Return where data sets are looked for, first match wins: `$NNTI_DATA`, ./data, the project's data/."""
     named = [Path(part).expanduser() for part in os.environ.get("NNTI_DATA", "").split(os.pathsep) if part]
     return list(dict.fromkeys([*named, Path.cwd() / "data", home() / "data"]))
 

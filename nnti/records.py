@@ -99,7 +99,8 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild a trained model in eval mode from a checkpoint, or from a run folder's best one.
 
-    Returns the model and the checkpoint's other entries: `experiment`, `class_names`, `palette`, `epoch`, `scores`.
+    Returns the model and the checkpoint's other entries: `experiment`, `class_names`, `palette`,
+    `class_weights`, `epoch`, `scores`.
     """
     path = RunFolder(path).best if Path(path).is_dir() else Path(path)
     checkpoint = load_checkpoint(path, device)

@@ -27,7 +27,9 @@ __all__ = ["Fit", "build_loss", "build_optimizer", "fit", "poly"]
 PROTOCOLS = ("report", "full")
 
 
-def fit(experiment: Experiment, run_dir: str | Path | None = None, *, restart: bool = False, progress: bool = True) -> "Fit":
+def fit(
+    experiment: Experiment, run_dir: str | Path | None = None, *, restart: bool = False, progress: bool = True
+) -> "Fit":
     """Prepare a run; iterating over the result trains it, one epoch a turn, and yields each epoch's history row.
 
     Args:
@@ -124,12 +126,16 @@ class Fit:
         """Validate if it is time to, then write history, checkpoints and record."""
         if train and not math.isfinite(train["loss"]):
             raise FloatingPointError(
-                f"the loss became {train['loss']} in epoch {epoch}; lower learning_rate or set precision='float32', then "
-                f"run again: it goes on from {self.run.last}, which is still good"
+                f"the loss became {train['loss']} in epoch {epoch}; lower learning_rate or set precision='float32', "
+                f"then run again: it goes on from {self.run.last}, which is still good"
             )
         due = epoch % self.experiment.val_every == 0 or epoch == self.experiment.epochs
         started = time.perf_counter()
-        val = evaluate(self.model, self.experiment, self.val_data, loss=self.loss, progress=self.progress) if due else None
+        val = (
+            evaluate(self.model, self.experiment, self.val_data, loss=self.loss, progress=self.progress)
+            if due
+            else None
+        )
         times = {"train_seconds": seconds, "val_seconds": time.perf_counter() - started if due else math.nan}
         lr = self.optimizer.param_groups[-1]["lr"]
         self.rows.append(history_row(epoch, train, val, learning_rate=lr, **times))
@@ -159,6 +165,7 @@ class Fit:
             "experiment": self.experiment.to_dict(),
             "class_names": list(self.train_data.class_names),
             "palette": self.train_data.palette.tolist(),
+            "class_weights": None if self.loss.class_weights is None else self.loss.class_weights.tolist(),
             "epoch": epoch,
             "scores": scores,
             "model": self.model.state_dict(),
@@ -203,8 +210,8 @@ class Fit:
         if changed:
             listed = ", ".join(f"{key}: {old!r} → {new!r}" for key, (old, new) in changed.items())
             raise RunError(
-                f"{self.run.path} holds a run with other settings ({listed}). Pass restart=True (--restart) to replace it, "
-                "or another run_dir (--run-dir) to keep both"
+                f"{self.run.path} holds a run with other settings ({listed}). Pass restart=True (--restart) to replace "
+                "it, or another run_dir (--run-dir) to keep both"
             )
         return saved
 
@@ -215,7 +222,9 @@ class Fit:
         self.rows, self.best = saved["rows"], saved["best"]
         done = self._done()
         state = "is complete" if done == self.experiment.epochs else f"goes on after epoch {done}"
-        tqdm.write(f"{self.run.path} {state} ({done} of {self.experiment.epochs} epochs); restart=True would start over")
+        tqdm.write(
+            f"{self.run.path} {state} ({done} of {self.experiment.epochs} epochs); restart=True would start over"
+        )
 
     def _done(self) -> int:
         return int(self.rows[-1]["epoch"]) if self.rows else 0

@@ -1,4 +1,4 @@
-"""The joint augmentation: exact where it can be, equal to torchvision where it must be, distributed as the report says."""
+"""The joint augmentation: exact where it can be, like torchvision where it must be, drawn as the report says."""
 
 import math
 
@@ -8,7 +8,18 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from nnti.augment import MEAN_COLOR, Draw, collate, cut, draw, normalize, place_random, place_report, place_resized, warp
+from nnti.augment import (
+    MEAN_COLOR,
+    Draw,
+    collate,
+    cut,
+    draw,
+    normalize,
+    place_random,
+    place_report,
+    place_resized,
+    warp,
+)
 from nnti.config import Experiment
 
 VOC = Experiment.load("enet_voc")
@@ -114,26 +125,26 @@ def test_reduction_agrees_with_an_area_average():
     assert (images - expected).abs().mean() < 1.5
 
 
-@pytest.mark.parametrize("shape", [(375, 500), (500, 375), (90, 60), (1024, 2048)])
-def test_only_the_touched_part_is_shipped_and_it_suffices(shape):
+@pytest.mark.parametrize("shape", [(375, 500), (500, 375), (90, 60)])
+def test_the_shipped_part_suffices(shape):
     image, label = picture(*shape)
-    for index in range(10):
-        placement = place_random(draw(VOC, 0, index), shape, 400, (96, 128))
+    for index in range(20):
+        placement = place_random(draw(VOC, 0, index), shape, max(shape), (96, 128))
         host = cut(image, label, placement)
-        images, labels = warp(collate([host]))
-        everything = cut(image, label, placement)._replace(
-            image=image if host.reduction == 1 else host.image, label=label if host.reduction == 1 else host.label
-        )
-        if host.reduction == 1:
-            matrix = torch.from_numpy(placement.matrix).float()
-            whole = warp(collate([everything._replace(matrix=matrix)]))
-            # float32 coordinates of the slice and of the whole differ by rounding alone
-            assert (images - whole[0]).abs().mean() < 0.05
-            assert (labels == whole[1]).float().mean() > 0.999
-        assert host.label.numel() <= label.numel()
-    small = cut(image, label, place_random(Draw(scale=2.0, offset=(0.5, 0.5)), shape, max(shape), (32, 32)))
-    if min(shape) > 80:
-        assert small.label.numel() < label.numel() / 10
+        if host.reduction > 1:
+            continue
+        matrix = torch.from_numpy(placement.matrix).float()
+        whole = warp(collate([host._replace(image=image, label=label, matrix=matrix)]))
+        part = warp(collate([host]))
+        # float32 coordinates of the part and of the whole differ by rounding alone
+        assert (part[0] - whole[0]).abs().mean() < 0.05
+        assert (part[1] == whole[1]).float().mean() > 0.999
+
+
+def test_little_more_than_the_touched_part_is_shipped():
+    image, label = picture(1024, 2048)
+    host = cut(image, label, place_random(Draw(scale=2.0, offset=(0.5, 0.5)), (1024, 2048), 2048, (64, 64)))
+    assert host.label.shape[0] <= 40 and host.label.shape[1] <= 40  # 32 × 32 pixels, a margin, whole cells of 4
 
 
 def test_a_batch_of_different_images_equals_one_at_a_time():
@@ -152,7 +163,12 @@ def test_a_batch_of_different_images_equals_one_at_a_time():
 def test_draws_follow_the_report():
     draws = [draw(VOC, epoch, index) for epoch in range(20) for index in range(200)]
     scale, angle, sigma = (np.array([getattr(d, name) for d in draws]) for name in ("scale", "angle", "sigma"))
-    for values, low, high in ((scale, 0.5, 2.0), (angle, -10, 10), (sigma, 0, 1), (np.array([d.offset[0] for d in draws]), 0, 1)):
+    for values, low, high in (
+        (scale, 0.5, 2.0),
+        (angle, -10, 10),
+        (sigma, 0, 1),
+        (np.array([d.offset[0] for d in draws]), 0, 1),
+    ):
         assert low <= values.min() and values.max() <= high
         quartiles = np.quantile((values - low) / (high - low), [0.25, 0.5, 0.75])
         assert np.allclose(quartiles, [0.25, 0.5, 0.75], atol=0.03)  # 4000 draws: standard error 0.008
@@ -186,7 +202,9 @@ def test_report_protocol_is_shorter_side_then_centre_crop():
     for shape in ((375, 500), (500, 375), (360, 480), (333, 333)):
         image, label = picture(*shape)
         images, labels = sample(image, label, place_report(shape, (240, 240)))
-        expected = tv.center_crop(tv.resize(image.float(), [240], InterpolationMode.BILINEAR, antialias=False), [240, 240])
+        expected = tv.center_crop(
+            tv.resize(image.float(), [240], InterpolationMode.BILINEAR, antialias=False), [240, 240]
+        )
         expected_label = tv.center_crop(tv.resize(label[None], [240], InterpolationMode.NEAREST_EXACT), [240, 240])[0]
         assert (images - expected).abs().mean() < 1.0
         assert (labels == expected_label).float().mean() > 0.985

@@ -157,17 +157,16 @@ def _obtain(recipe: Recipe, root: str | Path | None) -> Path:
 
 def _already_there(recipe: Recipe, root: Path) -> Path | None:
     """Return the folder if it is there and complete, None if it is not there; raise DataError if it is incomplete."""
+    folder, target = None, root / recipe.target
     try:
         folder = recipe.find(root)
-    except DataError:
-        folder = root / recipe.target
-        if not folder.exists():
-            return None
-    try:
         recipe.check(folder)
     except DataError as error:
+        if folder is None and not target.exists():
+            return None
+        what = str(error).splitlines()[0] if folder else "it lacks whole folders or lists"
         fix = f"Move it away or delete it, then run again: {recipe.command}"
-        raise DataError(f"{folder} is there but incomplete: {error}\n{fix}") from error
+        raise DataError(f"{folder or target} is there but incomplete: {what}\n{fix}") from error
     return folder
 
 

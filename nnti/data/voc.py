@@ -115,7 +115,8 @@ def read_sbd_label(path: Path) -> np.ndarray:
     The struct GTcls holds Boundaries (a sparse H × W per class), Segmentation (H × W) and CategoriesPresent.
     """
     try:
-        label = loadmat(path, appendmat=False)["GTcls"][0]["Segmentation"][0]
+        with open(path, "rb") as file:
+            label = loadmat(file)["GTcls"][0]["Segmentation"][0]
         return np.ascontiguousarray(label, dtype=np.uint8)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; unpack SBD again: python -m nnti data sbd") from None

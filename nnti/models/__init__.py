@@ -18,4 +18,6 @@ def build_model(name: str, num_classes: int, arguments: dict | None = None) -> n
     try:
         return MODELS[name](num_classes, **(arguments or {}))
     except TypeError as error:
-        raise ValueError(f"model_arguments={arguments} do not fit {name}: {error}; see help({MODELS[name].__name__})") from error
+        raise ValueError(
+            f"model_arguments={arguments} do not fit {name}: {error}; see help({MODELS[name].__name__})"
+        ) from error

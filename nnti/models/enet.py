@@ -100,7 +100,9 @@ class Bottleneck(nn.Module):
         activation: makes an activation for a number of channels (PReLU in the encoder, ReLU in the decoder).
     """
 
-    def __init__(self, channels: int, dropout: float, *, dilation: int = 1, asymmetric: bool = False, activation=nn.PReLU):
+    def __init__(
+        self, channels: int, dropout: float, *, dilation: int = 1, asymmetric: bool = False, activation=nn.PReLU
+    ):
         super().__init__()
         inner = channels // 4
         self.kind = "asymmetric 5" if asymmetric else f"dilated {dilation}" if dilation > 1 else ""

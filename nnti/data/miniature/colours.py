@@ -5,10 +5,11 @@ from random import Random
 
 from nnti.data.miniature.sketch import Colour
 
-__all__ = ["DARK", "GLASS", "coat", "hair", "leaf", "metal", "mix", "paint", "shade", "skin", "wood"]
+__all__ = ["DARK", "GLASS", "LAMP", "coat", "hair", "leaf", "metal", "mix", "paint", "shade", "skin", "wood"]
 
 DARK = (34, 34, 38)  # tyres, shoes, screens
-GLASS = (96, 122, 140)
+GLASS = (96, 122, 140)  # windows from outside
+LAMP = (250, 240, 200)
 
 _COATS = [
     (58, 44, 38), (98, 66, 42), (146, 98, 58), (188, 142, 88), (212, 178, 130), (232, 222, 204),
@@ -24,7 +25,7 @@ def paint(rng: Random) -> Colour:
     if rng.random() < 0.3:
         level = rng.choice([38, 66, 120, 168, 214, 236])
         return tuple(min(255, max(0, level + rng.randint(-8, 8))) for _ in range(3))
-    red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.35, 0.85), rng.uniform(0.4, 0.9))
+    red, green, blue = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.25, 0.74), rng.uniform(0.38, 0.86))
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
@@ -43,9 +44,9 @@ def hair(rng: Random) -> Colour:
     return _vary(rng, rng.choice(_HAIRS), 8)
 
 
-def wood(rng: Random) -> Colour:
-    """Return the colour of wood, sometimes painted."""
-    return paint(rng) if rng.random() < 0.2 else _vary(rng, rng.choice(_WOODS), 10)
+def wood(rng: Random, painted: float = 0.2) -> Colour:
+    """Return the colour of wood, `painted` being the chance of a coat of paint."""
+    return paint(rng) if rng.random() < painted else _vary(rng, rng.choice(_WOODS), 10)
 
 
 def leaf(rng: Random) -> Colour:

@@ -1,4 +1,6 @@
-"""Drawings of the things in a home: bottle, chair, diningtable, pottedplant, sofa, tvmonitor. Each function returns a new sketch."""
+"""Drawings of the things in a home: bottle, chair, diningtable, pottedplant, sofa, tvmonitor."""
+# Outlines are written as rows of points.
+# fmt: off
 
 from math import cos, pi, sin
 from random import Random
@@ -15,7 +17,10 @@ def bottle(rng: Random) -> Sketch:
     glass = rng.choice([(48, 96, 60), (120, 72, 34), (168, 200, 204), (36, 56, 50), paint(rng)])
     label, cap = rng.choice([(238, 232, 214), paint(rng)]), paint(rng)
     wide, shoulder, neck = rng.uniform(0.17, 0.27), rng.uniform(0.52, 0.8), rng.uniform(0.055, 0.085)
-    side = [(wide * 0.94, 0.0), (wide, 0.05), (wide, shoulder - 0.08), (wide * 0.86, shoulder), (neck * 1.3, shoulder + 0.16), (neck, shoulder + 0.24), (neck, 1.08)]
+    side = [
+        (wide * 0.94, 0.0), (wide, 0.05), (wide, shoulder - 0.08), (wide * 0.86, shoulder),
+        (neck * 1.3, shoulder + 0.16), (neck, shoulder + 0.24), (neck, 1.08),
+    ]
     sketch.polygon([*side, *[(-x, y) for x, y in reversed(side)]], glass, material="metal")
     if rng.random() < 0.6:  # what is in it, up to some level
         level = rng.uniform(0.3, shoulder + 0.1)
@@ -26,7 +31,10 @@ def bottle(rng: Random) -> Sketch:
     sketch.box(-wide, low + 0.03, wide, low + 0.055, shade(cap, 0.9), solid=False)
     sketch.box(-neck * 1.15, 1.04, neck * 1.15, 1.04 + rng.uniform(0.06, 0.12), cap, radius=0.015)
     sketch.box(-neck * 1.12, 0.9, neck * 1.12, 0.93, shade(glass, 0.8), clip=True)
-    sketch.polygon([(-wide * 0.72, 0.04), (-wide * 0.5, 0.04), (-wide * 0.5, shoulder - 0.04), (-wide * 0.68, shoulder - 0.04)], mix(glass, (255, 255, 255), 0.6), clip=True)
+    sketch.polygon(
+        [(-wide * 0.72, 0.04), (-wide * 0.5, 0.04), (-wide * 0.5, shoulder - 0.04), (-wide * 0.68, shoulder - 0.04)],
+        mix(glass, (255, 255, 255), 0.6), clip=True,
+    )
     sketch.line(-neck * 0.5, shoulder + 0.2, -neck * 0.5, 1.0, 0.025, mix(glass, (255, 255, 255), 0.55), solid=False)
     return sketch
 
@@ -70,8 +78,13 @@ def _office_chair(sketch: Sketch, rng: Random, frame: Colour, cushion: Colour) -
         sketch.oval(x, y + 0.03, 0.045, 0.045, DARK)
     sketch.line(0, 0.14, 0, 0.5, 0.07, metal(rng))
     sketch.limb([(-0.1, 0.46, 0.04), (-0.36, 0.62, 0.04), (-0.36, 0.9, 0.04)], DARK)
-    sketch.smooth([(-0.44, 0.7), (-0.5, 1.3), (-0.4, 1.48), (0.1, 1.5), (0.2, 1.3), (0.16, 0.7)], cushion, material="cloth")
-    sketch.smooth([(-0.4, 0.5), (-0.38, 0.62), (0.3, 0.64), (0.46, 0.54), (0.38, 0.44), (-0.3, 0.44)], shade(cushion, 1.1), material="cloth")
+    sketch.smooth(
+        [(-0.44, 0.7), (-0.5, 1.3), (-0.4, 1.48), (0.1, 1.5), (0.2, 1.3), (0.16, 0.7)], cushion, material="cloth"
+    )
+    sketch.smooth(
+        [(-0.4, 0.5), (-0.38, 0.62), (0.3, 0.64), (0.46, 0.54), (0.38, 0.44), (-0.3, 0.44)], shade(cushion, 1.1),
+        material="cloth",
+    )
     for x in (-0.42, 0.34):
         sketch.limb([(x, 0.54, 0.025), (x + 0.02, 0.82, 0.025), (x + 0.2, 0.84, 0.04)], DARK)
 
@@ -111,7 +124,10 @@ def _long_table(sketch: Sketch, rng: Random, top: Colour, cloth: Colour | None) 
         sketch.limb([(x, 0.66, 0.075), (x, 0.02, 0.05)], shade(top, 0.8), material="wood")
     sketch.polygon(corners, cloth or top, material="checks" if cloth and rng.random() < 0.5 else "wood")
     drop = 0.3 if cloth else 0.12
-    sketch.polygon([(-1.1, 0.68), (1.1, 0.68), (1.09, 0.68 - drop), (-1.09, 0.68 - drop)], shade(cloth or top, 0.76), material="cloth" if cloth else "wood")
+    sketch.polygon(
+        [(-1.1, 0.68), (1.1, 0.68), (1.09, 0.68 - drop), (-1.09, 0.68 - drop)], shade(cloth or top, 0.76),
+        material="cloth" if cloth else "wood",
+    )
     sketch.line(-1.1, 0.68, 1.1, 0.68, 0.03, shade(cloth or top, 1.15), solid=False)
 
 
@@ -128,7 +144,10 @@ def _dish(sketch: Sketch, rng: Random, x: float, y: float) -> None:
     else:
         sketch.smooth([(x - 0.17, y + 0.12), (x - 0.08, y), (x + 0.08, y), (x + 0.17, y + 0.12)], colour)
         for step in (-1, 0, 1):
-            sketch.oval(x + 0.07 * step, y + 0.14 + 0.02 * (step == 0), 0.06, 0.06, rng.choice([(206, 60, 50), (230, 170, 50), (110, 150, 60)]))
+            sketch.oval(
+                x + 0.07 * step, y + 0.14 + 0.02 * (step == 0), 0.06, 0.06,
+                rng.choice([(206, 60, 50), (230, 170, 50), (110, 150, 60)]),
+            )
 
 
 def pottedplant(rng: Random) -> Sketch:
@@ -147,7 +166,10 @@ def pottedplant(rng: Random) -> Sketch:
 def _blade(sketch: Sketch, x: float, y: float, angle: float, length: float, width: float, colour: Colour) -> None:
     along, across = (cos(angle), sin(angle)), (-sin(angle), cos(angle))
     sides = [(0, 0), (0.3, 0.8), (0.6, 1.0), (1, 0), (0.6, -1.0), (0.3, -0.8)]
-    points = [(x + length * t * along[0] + width * s * across[0], y + length * t * along[1] + width * s * across[1]) for t, s in sides]
+    points = [
+        (x + length * t * along[0] + width * s * across[0], y + length * t * along[1] + width * s * across[1])
+        for t, s in sides
+    ]
     sketch.smooth(points, colour, material="leaf")
     sketch.line(x, y, x + 0.9 * length * along[0], y + 0.9 * length * along[1], 0.014, shade(colour, 1.3), solid=False)
 
@@ -158,13 +180,19 @@ def _broad_leaves(sketch: Sketch, rng: Random, green: Colour, top: float) -> Non
         reach = rng.uniform(0.25, 0.75)
         x, y = 0.75 * reach * cos(angle), top + reach * sin(angle)
         sketch.line(0.05 * cos(angle), top, x, y, 0.025, shade(green, 0.7))
-        _blade(sketch, x, y, angle - rng.uniform(-0.6, 0.6), rng.uniform(0.26, 0.4), rng.uniform(0.09, 0.14), shade(green, 0.75 + 0.04 * step))
+        _blade(
+            sketch, x, y, angle - rng.uniform(-0.6, 0.6), rng.uniform(0.26, 0.4), rng.uniform(0.09, 0.14),
+            shade(green, 0.75 + 0.04 * step),
+        )
 
 
 def _sword_leaves(sketch: Sketch, rng: Random, green: Colour, top: float) -> None:
     for step in range(11):
         angle = pi / 2 + rng.uniform(-0.75, 0.75)
-        _blade(sketch, rng.uniform(-0.12, 0.12), top - 0.05, angle, rng.uniform(0.6, 1.05), rng.uniform(0.04, 0.065), shade(green, 0.75 + 0.045 * step))
+        _blade(
+            sketch, rng.uniform(-0.12, 0.12), top - 0.05, angle, rng.uniform(0.6, 1.05), rng.uniform(0.04, 0.065),
+            shade(green, 0.75 + 0.045 * step),
+        )
 
 
 def _bushy(sketch: Sketch, rng: Random, green: Colour, top: float) -> None:
@@ -182,7 +210,14 @@ def _bushy(sketch: Sketch, rng: Random, green: Colour, top: float) -> None:
 def _cactus(sketch: Sketch, rng: Random, green: Colour, top: float) -> None:
     tall = rng.uniform(1.0, 1.3)
     for side, y in ((-1, 0.3), (1, 0.42)):
-        sketch.limb([(0, top + y, 0.09), (side * 0.3, top + y + 0.02, 0.09), (side * 0.32, top + y + rng.uniform(0.15, 0.35), 0.08)], shade(green, 0.9), material="leaf")
+        sketch.limb(
+            [
+                (0, top + y, 0.09), (side * 0.3, top + y + 0.02, 0.09),
+                (side * 0.32, top + y + rng.uniform(0.15, 0.35), 0.08),
+            ],
+            shade(green, 0.9),
+            material="leaf",
+        )
     sketch.limb([(0, top - 0.1, 0.15), (0, tall, 0.14)], green, material="leaf")
     for x in (-0.08, 0.0, 0.08):
         sketch.line(x, top, x, tall + 0.08, 0.014, shade(green, 1.4), solid=False)
@@ -197,7 +232,14 @@ def sofa(rng: Random) -> Sketch:
     arm, seats = rng.uniform(0.18, 0.26), 2 if half < 1.0 else 3
     for x in (-half + 0.1, half - 0.1):
         sketch.box(x - 0.04, 0.0, x + 0.04, 0.14, feet)
-    sketch.smooth([(-half + 0.05, 0.2), (-half + 0.04, back - 0.06), (-half * 0.5, back), (half * 0.5, back), (half - 0.04, back - 0.06), (half - 0.05, 0.2)], shade(cover, 0.78), material=material)
+    sketch.smooth(
+        [
+            (-half + 0.05, 0.2), (-half + 0.04, back - 0.06), (-half * 0.5, back), (half * 0.5, back),
+            (half - 0.04, back - 0.06), (half - 0.05, 0.2),
+        ],
+        shade(cover, 0.78),
+        material=material,
+    )
     inner = 2 * (half - arm) / seats
     for seat in range(seats):
         x = -half + arm + seat * inner
@@ -207,8 +249,15 @@ def sofa(rng: Random) -> Sketch:
         sketch.box(x + 0.005, 0.3, x + inner - 0.005, 0.5, shade(cover, 1.1), radius=0.07, material=material)
     sketch.box(-half + 0.1, 0.1, half - 0.1, 0.32, shade(cover, 0.86), radius=0.03, material=material)
     for _ in range(rng.randint(0, 3)):
-        x, turn, size = rng.uniform(-half + arm + 0.2, half - arm - 0.2), rng.uniform(-0.5, 0.5), rng.uniform(0.14, 0.18)
-        corners = [(x + 1.4 * size * cos(turn + a), 0.62 + 1.4 * size * sin(turn + a)) for a in (pi / 4, 3 * pi / 4, 5 * pi / 4, 7 * pi / 4)]
+        x, turn, size = (
+            rng.uniform(-half + arm + 0.2, half - arm - 0.2),
+            rng.uniform(-0.5, 0.5),
+            rng.uniform(0.14, 0.18),
+        )
+        corners = [
+            (x + 1.4 * size * cos(turn + a), 0.62 + 1.4 * size * sin(turn + a))
+            for a in (pi / 4, 3 * pi / 4, 5 * pi / 4, 7 * pi / 4)
+        ]
         sketch.smooth(corners, paint(rng), material=rng.choice(["cloth", "checks", "stripes"]))
     for side in (-1, 1):
         x = side * (half - arm / 2)
@@ -228,7 +277,9 @@ def tvmonitor(rng: Random) -> Sketch:
         sketch.box(-half - 0.1, 0.08, half + 0.1, high + 0.06, frame, radius=0.1)
         sketch.box(-half + 0.02, low, half - 0.24, high - 0.06, (20, 20, 24), radius=0.1, solid=False)
         for step in range(3):
-            sketch.oval(half - 0.1, 0.9 - 0.2 * step, 0.06, 0.06, shade(frame, 0.5 if frame[0] > 90 else 2.2), solid=False)
+            sketch.oval(
+                half - 0.1, 0.9 - 0.2 * step, 0.06, 0.06, shade(frame, 0.5 if frame[0] > 90 else 2.2), solid=False
+            )
         box = (-half + 0.06, low + 0.04, half - 0.28, high - 0.1)
     else:
         sketch.polygon([(-0.34, 0), (0.34, 0), (0.28, 0.06), (-0.28, 0.06)], shade(frame, 0.9), material="metal")
@@ -241,7 +292,9 @@ def tvmonitor(rng: Random) -> Sketch:
 
 def _picture(sketch: Sketch, rng: Random, x0: float, y0: float, x1: float, y1: float) -> None:
     width, height, kind = x1 - x0, y1 - y0, rng.choice(["film", "film", "desktop", "text", "off"])
-    sky, ground = rng.choice([((110, 170, 230), (86, 150, 80)), ((240, 170, 110), (70, 60, 110)), ((30, 40, 90), (40, 110, 130))])
+    sky, ground = rng.choice(
+        [((110, 170, 230), (86, 150, 80)), ((240, 170, 110), (70, 60, 110)), ((30, 40, 90), (40, 110, 130))]
+    )
     base = {"film": sky, "desktop": sky, "text": (20, 34, 50), "off": (44, 48, 56)}[kind]
     sketch.box(x0, y0, x1, y1, base, solid=False)
     if kind == "film":
@@ -250,10 +303,20 @@ def _picture(sketch: Sketch, rng: Random, x0: float, y0: float, x1: float, y1: f
         sketch.oval(x0 + width * rng.uniform(0.2, 0.8), y0 + 0.78 * height, 0.08, 0.08, (252, 240, 190), solid=False)
     for row in range(6) if kind == "text" else ():
         y = y1 - (row + 0.8) * height / 6.6
-        sketch.line(x0 + 0.1 * width, y, x0 + width * rng.uniform(0.35, 0.9), y, 0.035, rng.choice([(130, 220, 150), (220, 220, 230), (240, 180, 90)]), solid=False)
+        sketch.line(
+            x0 + 0.1 * width, y, x0 + width * rng.uniform(0.35, 0.9), y, 0.035,
+            rng.choice([(130, 220, 150), (220, 220, 230), (240, 180, 90)]), solid=False,
+        )
     if kind == "desktop":
-        sketch.box(x0 + 0.25 * width, y0 + 0.22 * height, x0 + 0.85 * width, y0 + 0.82 * height, (236, 238, 242), solid=False)
-        sketch.box(x0 + 0.25 * width, y0 + 0.72 * height, x0 + 0.85 * width, y0 + 0.82 * height, (80, 110, 170), solid=False)
+        sketch.box(
+            x0 + 0.25 * width, y0 + 0.22 * height, x0 + 0.85 * width, y0 + 0.82 * height, (236, 238, 242), solid=False
+        )
+        sketch.box(
+            x0 + 0.25 * width, y0 + 0.72 * height, x0 + 0.85 * width, y0 + 0.82 * height, (80, 110, 170), solid=False
+        )
         sketch.box(x0, y0, x1, y0 + 0.08 * height, (40, 50, 70), solid=False)
     glare = mix(base, (255, 255, 255), 0.25)
-    sketch.polygon([(x0 + 0.08 * width, y1), (x0 + 0.2 * width, y1), (x0, y0 + 0.45 * height), (x0, y0 + 0.7 * height)], glare, solid=False)
+    sketch.polygon(
+        [(x0 + 0.08 * width, y1), (x0 + 0.2 * width, y1), (x0, y0 + 0.45 * height), (x0, y0 + 0.7 * height)], glare,
+        solid=False,
+    )

@@ -30,7 +30,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a sketch lands in the picture: its origin's pixel, pixels per unit, mirroring, turn in radians, stretch in x."""
+    """Where a sketch lands: its origin's pixel, pixels per unit, mirroring, turn in radians, stretch in x."""
 
     x: float
     y: float
@@ -69,16 +69,19 @@ def stamp(sketch: Sketch, pose: Pose, size: tuple[int, int], light: Light, shift
 
     `shift` moves the textures, so that two objects of one kind do not share their noise.
     """
-    outlines = [pose.apply(part.points) for part in sketch.parts]
-    everything = np.concatenate(outlines)
-    left, top = np.maximum(np.floor(everything.min(0)).astype(int) - 1, 0)
-    right, bottom = np.minimum(np.ceil(everything.max(0)).astype(int) + 1, size)
+    outline = pose.apply(np.concatenate([part.points for part in sketch.parts]))
+    left, top = np.maximum(np.floor(outline.min(0)).astype(int) - 1, 0)
+    right, bottom = np.minimum(np.ceil(outline.max(0)).astype(int) + 1, size)
     if right - left < 2 or bottom - top < 2:
         return None
-    colour, material, relief = _rasterise(sketch.parts, [outline - (left, top) for outline in outlines], right - left, bottom - top)
+    colour, material, relief = _rasterise(sketch.parts, outline - (left, top), int(right - left), int(bottom - top))
     cover = np.asarray(material.point(_IS_DRAWN).reduce(OVERSAMPLING), np.float32) / 255
     kinds = np.asarray(material)[1::OVERSAMPLING, 1::OVERSAMPLING]
-    tone = _shading(relief.reduce(OVERSAMPLING), light) + _texture(kinds, shift) + _bounce(pose, sketch, top, cover.shape[0])[:, None]
+    tone = (
+        _shading(relief.reduce(OVERSAMPLING), light)
+        + _texture(kinds, shift)
+        + _bounce(pose, sketch, top, cover.shape[0])[:, None]
+    )
     shaded = np.asarray(colour.reduce(OVERSAMPLING), np.float32) * tone[..., None]
     return Stamp(int(left), int(top), np.clip(shaded, 0, 255), cover)
 
@@ -96,9 +99,12 @@ def cast_shadow(picture: np.ndarray, mark: Stamp, ground: float, light: Light, s
     canvas = Image.new("L", (width, height))
     canvas.paste(Image.fromarray((255 * mark.cover).astype(np.uint8)), (mark.left, mark.top))
     lean = -1.2 * light.side
-    # output (x, y) takes input (x - lean * rise, ground - rise / squash), rise = height of the shadow above the ground row
+    # The shadow's pixel `rise` rows above the ground shows the object's pixel rise / squash rows above it.
     lying = canvas.transform(
-        (width, height), Image.Transform.AFFINE, (1, lean / 1.0, -lean * ground, 0, 1 / squash, ground - ground / squash), Image.Resampling.BILINEAR
+        (width, height),
+        Image.Transform.AFFINE,
+        (1, lean, -lean * ground, 0, 1 / squash, ground - ground / squash),
+        Image.Resampling.BILINEAR,
     )
     soft = np.asarray(lying.filter(ImageFilter.BoxBlur(2.0)), np.float32) / 255
     picture *= 1 - light.shadow * soft[..., None]
@@ -107,13 +113,18 @@ def cast_shadow(picture: np.ndarray, mark: Stamp, ground: float, light: Light, s
 _IS_DRAWN = [0] + [255] * 255
 
 
-def _rasterise(parts: list[Part], outlines: list[np.ndarray], width: int, height: int) -> tuple[Image.Image, Image.Image, Image.Image]:
-    """Draw colours (RGB), material numbers + 1 (L, 0 = nothing) and the bulge of the parts (L), all enlarged."""
-    size = (int(width) * OVERSAMPLING, int(height) * OVERSAMPLING)
+def _rasterise(
+    parts: list[Part], outline: np.ndarray, width: int, height: int
+) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """Draw colours (RGB), material numbers + 1 (L, 0 = nothing) and the bulge of the parts (L), all enlarged.
+
+    `outline` holds the points of all parts in pixels, one part after the other: (N, 2).
+    """
+    size = (width * OVERSAMPLING, height * OVERSAMPLING)
     colour, material, relief = Image.new("RGB", size), Image.new("L", size), Image.new("L", size)
     on_colour, on_material, on_relief = (ImageDraw.Draw(image) for image in (colour, material, relief))
-    for part, outline in zip(parts, outlines, strict=True):
-        path = (outline * OVERSAMPLING).ravel().tolist()
+    outline = outline * OVERSAMPLING
+    for part, path, core in zip(parts, *_paths(parts, outline), strict=True):
         kind = MATERIALS.index(part.material) + 1
         if part.clip:
             inside = Image.new("L", size)
@@ -124,15 +135,21 @@ def _rasterise(parts: list[Part], outlines: list[np.ndarray], width: int, height
             continue
         on_colour.polygon(path, fill=part.colour)
         on_material.polygon(path, fill=kind)
-        if part.solid:
-            _bulge(on_relief, outline * OVERSAMPLING)
+        if part.solid:  # two terraces, which the blur in `_shading` turns into a dome
+            on_relief.polygon(path, fill=120)
+            on_relief.polygon(core, fill=200)
     return colour, material, relief
 
 
-def _bulge(draw: ImageDraw.ImageDraw, outline: np.ndarray) -> None:
-    centre = (outline.min(0) + outline.max(0)) / 2
-    for share, level in ((1.0, 120), (0.66, 180), (0.33, 215)):
-        draw.polygon((centre + share * (outline - centre)).ravel().tolist(), fill=level)
+def _paths(parts: list[Part], outline: np.ndarray) -> tuple[list[list[float]], list[list[float]]]:
+    """Return each part's outline as x, y, x, y, …, and the same shrunk towards its centre."""
+    lengths = np.array([len(part.points) for part in parts])
+    ends = np.cumsum(lengths)
+    centres = np.add.reduceat(outline, ends - lengths) / lengths[:, None]
+    centres = np.repeat(centres, lengths, 0)
+    full, core = outline.ravel().tolist(), (centres + 0.55 * (outline - centres)).ravel().tolist()
+    pieces = [slice(2 * (end - length), 2 * end) for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)]
+    return [full[piece] for piece in pieces], [core[piece] for piece in pieces]
 
 
 def _shading(relief: Image.Image, light: Light) -> np.ndarray:
@@ -153,5 +170,7 @@ def _texture(kinds: np.ndarray, shift: int) -> np.ndarray:
 def _bounce(pose: Pose, sketch: Sketch, top: int, rows: int) -> np.ndarray:
     """Return how much brighter each row is: the upper part of an object sees more of the sky than the lower one."""
     _, low, _, high = sketch.bounds()
-    up = (pose.y - top - np.arange(rows, dtype=np.float32)) / max(pose.scale * (high - low), 1e-6) - low / max(high - low, 1e-6)
+    up = (pose.y - top - np.arange(rows, dtype=np.float32)) / max(pose.scale * (high - low), 1e-6) - low / max(
+        high - low, 1e-6
+    )
     return 0.24 * (np.clip(up, 0, 1) - 0.55)

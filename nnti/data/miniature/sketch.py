@@ -48,9 +48,14 @@ class Sketch:
         """Add an ellipse, turned counter-clockwise by `tilt` radians."""
         self.polygon(arc(x, y, rx, ry, tilt=tilt), colour, **style)
 
-    def ring(self, x: float, y: float, radius: float, width: float, colour: Colour, squeeze: float = 1.0, **style) -> None:
+    def ring(
+        self, x: float, y: float, radius: float, width: float, colour: Colour, squeeze: float = 1.0, **style
+    ) -> None:
         """Add a ring of outer `radius`; what lies inside stays visible."""
-        outer, inner = arc(x, y, radius * squeeze, radius, 32), arc(x, y, (radius - width) * squeeze, radius - width, 32)
+        outer, inner = (
+            arc(x, y, radius * squeeze, radius, 32),
+            arc(x, y, (radius - width) * squeeze, radius - width, 32),
+        )
         self.polygon([*outer, outer[0], inner[0], *inner[::-1]], colour, **style)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, colour: Colour, radius: float = 0.0, **style) -> None:
@@ -58,7 +63,12 @@ class Sketch:
         if radius <= 0:
             self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour, **style)
             return
-        corners = [(x1 - radius, y1 - radius, 0), (x0 + radius, y1 - radius, 1), (x0 + radius, y0 + radius, 2), (x1 - radius, y0 + radius, 3)]
+        corners = [
+            (x1 - radius, y1 - radius, 0),
+            (x0 + radius, y1 - radius, 1),
+            (x0 + radius, y0 + radius, 2),
+            (x1 - radius, y0 + radius, 3),
+        ]
         points = [
             (x + radius * cos((quarter + step / 3) * pi / 2), y + radius * sin((quarter + step / 3) * pi / 2))
             for x, y, quarter in corners
@@ -93,7 +103,9 @@ class Face:
 
     def __init__(self, sketch: Sketch, lower_left: Point, lower_right: Point, upper_right: Point, upper_left: Point):
         self.sketch = sketch
-        self.corners = [np.asarray(corner, dtype=float) for corner in (lower_left, lower_right, upper_right, upper_left)]
+        self.corners = [
+            np.asarray(corner, dtype=float) for corner in (lower_left, lower_right, upper_right, upper_left)
+        ]
 
     def at(self, u: float, v: float) -> np.ndarray:
         """Return the point (x, y) at (u, v)."""
@@ -105,7 +117,16 @@ class Face:
         self.sketch.polygon([self.at(u0, v0), self.at(u1, v0), self.at(u1, v1), self.at(u0, v1)], colour, **style)
 
 
-def arc(x: float, y: float, rx: float, ry: float, steps: int = 24, start: float = 0.0, end: float = 2 * pi, tilt: float = 0.0) -> list[Point]:
+def arc(
+    x: float,
+    y: float,
+    rx: float,
+    ry: float,
+    steps: int = 20,
+    start: float = 0.0,
+    end: float = 2 * pi,
+    tilt: float = 0.0,
+) -> list[Point]:
     """Return points of an elliptic arc, from angle `start` to `end` (excluded), counter-clockwise."""
     angles = [start + (end - start) * step / steps for step in range(steps)]
     across, up = cos(tilt), sin(tilt)

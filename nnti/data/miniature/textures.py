@@ -10,9 +10,10 @@ TILE = 256
 MATERIALS = ["plain", "fur", "wool", "wood", "metal", "cloth", "leaf", "stripes", "checks", "grass", "asphalt", "brick",
              "planks", "tiles", "water", "cobbles", "cloud", "foliage", "gravel"]  # fmt: skip
 
-_STRENGTH = {"plain": 0.03, "fur": 0.16, "wool": 0.26, "wood": 0.14, "metal": 0.05, "cloth": 0.08, "leaf": 0.16, "stripes": 0.22,
-             "checks": 0.2, "grass": 0.24, "asphalt": 0.1, "brick": 0.2, "planks": 0.16, "tiles": 0.12, "water": 0.2,
-             "cobbles": 0.2, "cloud": 1.0, "foliage": 0.4, "gravel": 0.28}  # fmt: skip
+# How much brightness changes, relative to the colour.
+_STRENGTH = {"plain": 0.03, "fur": 0.16, "wool": 0.26, "wood": 0.14, "metal": 0.05, "cloth": 0.08, "leaf": 0.16,
+             "stripes": 0.22, "checks": 0.2, "grass": 0.24, "asphalt": 0.1, "brick": 0.2, "planks": 0.16, "tiles": 0.12,
+             "water": 0.2, "cobbles": 0.2, "cloud": 1.0, "foliage": 0.4, "gravel": 0.28}  # fmt: skip
 
 
 @cache

@@ -1,0 +1,53 @@
+# make        set up, run the notebooks, draw the figures
+# make test   set up what is missing, run the tests
+#
+# PRESET=auto|miniature|short|report chooses what the notebooks train (see README)
+
+PYTHON ?= python3
+VENV ?= .venv
+PRESET ?= auto
+RUN := $(VENV)/bin/python
+NOTEBOOKS := $(wildcard notebooks/task*.ipynb)
+
+.PHONY: all setup notebooks figures test lint format clean
+.DEFAULT_GOAL := all
+
+all: notebooks figures
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@
+
+# each notebook is executed from top to bottom; the executed copies, with their outputs, go to runs/notebooks/
+notebooks: setup
+	mkdir -p runs/notebooks
+	for notebook in $(NOTEBOOKS); do \
+	  echo "running $$notebook"; \
+	  $(RUN) -m papermill $$notebook runs/notebooks/$$(basename $$notebook) -p preset $(PRESET) --kernel python3 \
+	    --no-progress-bar || exit 1; \
+	done
+
+figures: setup
+	$(RUN) -m nnti figures --quiet
+
+test: $(VENV)/installed-tests
+	$(RUN) -m pytest
+
+lint: $(VENV)/installed-tests
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(VENV)/installed-tests
+	$(RUN) -m ruff format .
+
+clean:
+	rm -rf runs data/miniature figures/miniature

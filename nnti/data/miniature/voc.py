@@ -1,0 +1,140 @@
+"""Write the miniature to disk, in the layout and the file formats of PASCAL VOC 2012."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import numpy as np
+from PIL import Image
+
+from nnti.data.miniature.objects import KINDS
+from nnti.data.miniature.scene import render_scene
+
+__all__ = ["RENDERER_VERSION", "plan_miniature", "voc_colormap", "write_miniature_voc"]
+
+RENDERER_VERSION = 1  # raise it when pictures change: older miniatures on disk are then rendered anew
+JPEG_QUALITY = 92
+_ABANDONED = 3600  # seconds after which a half-written folder is taken for that of a killed process
+
+
+def write_miniature_voc(root: Path, train: int = 240, val: int = 60, seed: int = 0) -> Path:
+    """Render `train` + `val` labelled images below `root` and return the path of VOCdevkit/VOC2012.
+
+    The same arguments give the same bytes. A miniature that is there already is kept if its arguments match
+    and rendered anew if they differ. Images appear all at once, when the last one is done, so that a killed
+    process leaves nothing behind that looks complete and two processes can render at the same time.
+
+    Raises:
+        ValueError: a split would be empty.
+        FileExistsError: VOCdevkit/VOC2012 holds something that is no miniature, such as the real data set.
+    """
+    if train < 1 or val < 1:
+        raise ValueError(f"train and val are numbers of images and must be at least 1, got train={train}, val={val}")
+    folder = Path(root) / "VOCdevkit" / "VOC2012"
+    facts = {"renderer_version": RENDERER_VERSION, "seed": seed, "train": train, "val": val}
+    if _is_miniature(folder, facts):
+        return folder
+    _refuse_other_data(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    draft = _sibling(folder)
+    try:
+        _render(draft, train, val, seed)
+        (draft / "miniature.json").write_text(json.dumps(facts, indent=2) + "\n")
+        _publish(draft, folder, facts)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def plan_miniature(train: int, val: int, seed: int) -> dict[str, list[tuple[str, int]]]:
+    """Return, for each split, its (image name, class that is surely visible); the classes take turns."""
+    rng = Random(f"plan-{seed}")
+    names = [f"2012_{number:06d}" for number in range(1, train + val + 1)]
+    held_out = set(rng.sample(names, val))
+    splits = {"train": [name for name in names if name not in held_out], "val": sorted(held_out)}
+    return {split: list(zip(members, _turns(rng, len(members)), strict=True)) for split, members in splits.items()}
+
+
+def voc_colormap() -> np.ndarray:
+    """Return VOC's palette, uint8 (256, 3): the index's bits, dealt to red, green, blue from the top bit down."""
+    index = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(24):
+        palette[:, bit % 3] |= ((index >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
+    return palette
+
+
+def _turns(rng: Random, count: int) -> list[int]:
+    classes: list[int] = []
+    while len(classes) < count:
+        classes += rng.sample(sorted(KINDS), len(KINDS))
+    return classes[:count]
+
+
+def _render(folder: Path, train: int, val: int, seed: int) -> None:
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (folder / part).mkdir(parents=True)
+    plan, palette = plan_miniature(train, val, seed), voc_colormap().tobytes()
+    for name, number in plan["train"] + plan["val"]:
+        image, label = render_scene(number, f"{seed}-{name}")
+        image.save(folder / "JPEGImages" / f"{name}.jpg", quality=JPEG_QUALITY)
+        mask = Image.fromarray(label)
+        mask.putpalette(palette)  # turns mode L into P, indices unchanged
+        mask.save(folder / "SegmentationClass" / f"{name}.png")
+    lists = {split: [name for name, _ in members] for split, members in plan.items()}
+    lists["trainval"] = sorted(lists["train"] + lists["val"])
+    for split, names in lists.items():
+        (folder / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+
+
+def _is_miniature(folder: Path, facts: dict[str, int]) -> bool:
+    try:
+        return json.loads((folder / "miniature.json").read_text()) == facts
+    except (OSError, ValueError):
+        return False
+
+
+def _refuse_other_data(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()) and not (folder / "miniature.json").exists():
+        raise FileExistsError(
+            f"{folder} holds files but no miniature.json, so it may be the real data set and is left alone; "
+            "render the miniature below another root, or move that folder away"
+        )
+
+
+def _sibling(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}-{os.getpid()}-{uuid4().hex[:8]}")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for draft in folder.parent.glob(f".{folder.name}-*"):
+        try:
+            old = time.time() - draft.stat().st_mtime > _ABANDONED
+        except FileNotFoundError:  # another process has just finished with it
+            continue
+        if old:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _publish(draft: Path, folder: Path, facts: dict[str, int]) -> None:
+    """Rename the draft into place; where another process was faster with the same facts, keep its folder."""
+    for _ in range(10):
+        if _is_miniature(folder, facts):
+            return
+        _refuse_other_data(folder)
+        outdated = _sibling(folder)
+        try:
+            if folder.exists():
+                folder.rename(outdated)
+            draft.rename(folder)
+            return
+        except OSError:  # another process renamed between our look and our rename: look again
+            continue
+        finally:
+            shutil.rmtree(outdated, ignore_errors=True)
+    raise RuntimeError(f"{folder} keeps changing: are several processes rendering different miniatures there?")

@@ -1,0 +1,78 @@
+"""Label maps as colour pictures: uint8 arrays (H, W, 3) that any viewer shows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.patches import Patch
+from torch import Tensor
+
+from nnti.data import SegmentationDataset
+from nnti.figures.style import DARK
+
+__all__ = ["class_handles", "colorize", "overlay", "to_array", "to_picture", "void_color"]
+
+NEUTRAL = ((255, 255, 255), (0, 0, 0), (230, 230, 230))  # for void, if a data set has no colour of its own for it
+
+
+def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset) -> np.ndarray:
+    """Paint class numbers (H, W) in the data set's colours: uint8 (H, W, 3), void in `void_color(dataset)`.
+
+    Raises ValueError for a value that is neither a class nor void.
+    """
+    mask = to_array(mask)
+    if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
+        raise ValueError(f"mask {mask.shape} {mask.dtype} must be class numbers (H, W); for logits (C, H, W) pass argmax(0)")
+    values = np.unique(mask)
+    wrong = values[(values != dataset.ignore_index) & ((values < 0) | (values >= dataset.num_classes))]
+    if len(wrong):
+        raise ValueError(
+            f"the mask holds {wrong.tolist()}; {dataset.title} has classes 0 to {dataset.num_classes - 1} "
+            f"and {dataset.ignore_index} for void"
+        )
+    colors = np.empty((max(dataset.ignore_index, dataset.num_classes - 1) + 1, 3), dtype=np.uint8)
+    colors[: dataset.num_classes] = dataset.palette
+    colors[dataset.ignore_index] = void_color(dataset)
+    return colors[mask]
+
+
+def overlay(
+    image: Tensor | np.ndarray, mask: Tensor | np.ndarray, dataset: SegmentationDataset, alpha: float = 0.55
+) -> np.ndarray:
+    """Lay the colours of a mask (H, W) over an image (3, H, W) with values 0 … 255: uint8 (H, W, 3).
+
+    `alpha` is the share of the mask's colour, 0 … 1.
+    """
+    picture, colors = to_picture(image), colorize(mask, dataset)
+    if picture.shape != colors.shape:
+        raise ValueError(f"image {picture.shape[:2]} and mask {colors.shape[:2]} must have the same (height, width)")
+    return ((1 - alpha) * picture + alpha * colors).round().astype(np.uint8)
+
+
+def void_color(dataset: SegmentationDataset) -> tuple[int, int, int]:
+    """Return the colour of unlabelled pixels: the data set's own, or a neutral one where that is also a class's colour."""
+    classes = {tuple(color) for color in np.asarray(dataset.palette).tolist()}
+    return next(color for color in (tuple(dataset.void_color), *NEUTRAL) if color not in classes)
+
+
+def to_array(values: Tensor | np.ndarray) -> np.ndarray:
+    """Return a tensor, on whatever device, or an array as an array."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def to_picture(image: Tensor | np.ndarray) -> np.ndarray:
+    """Return an image (3, H, W) with values 0 … 255, integer or not, as uint8 (H, W, 3)."""
+    image = to_array(image)
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"an image must be (3, H, W), not {image.shape}")
+    return np.clip(np.round(image), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def class_handles(masks: Sequence[Tensor | np.ndarray], dataset: SegmentationDataset) -> list[Patch]:
+    """Return legend entries of the classes that occur in `masks`, in class order, then of void if it occurs."""
+    present = sorted({int(value) for mask in masks for value in np.unique(to_array(mask))} - {dataset.ignore_index})
+    entries = [(dataset.palette[number], dataset.class_names[number]) for number in present]
+    if any((to_array(mask) == dataset.ignore_index).any() for mask in masks):
+        entries.append((void_color(dataset), "void (not scored)"))
+    return [
+        Patch(facecolor=np.asarray(color) / 255, edgecolor=DARK, linewidth=0.6, label=name) for color, name in entries
+    ]

@@ -1,0 +1,192 @@
+"""Pictures beside each other: image / ground truth / prediction, and what augmentation makes of one image.
+
+Pictures are placed by hand, in inches from the upper left corner, so that rows of different shapes leave no gaps.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from nnti.data import SegmentationDataset
+from nnti.figures.masks import class_handles, colorize, overlay, to_array, to_picture
+from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_shape, styled
+from nnti.metrics import ConfusionMatrix
+
+__all__ = ["augmentation_gallery", "triptychs"]
+
+MARGIN, GAP, BLOCK_GAP = 0.06, 0.06, 0.2  # inches: page border, between pictures, between two blocks of rows
+HEADING, CAPTION = 0.19, 0.18  # inches: the line above a column, the line below a picture
+ROOM = 8.6  # inches that the rows of pictures may take together: with title and legend they still fit a page
+TALLEST = 1.5  # height / width beyond which a picture is drawn narrower than its column
+
+Picture = torch.Tensor | np.ndarray
+
+
+class Box(NamedTuple):
+    """A rectangle of the page in inches from its upper left corner."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@styled
+def triptychs(
+    samples: Sequence[tuple[Picture, ...]],
+    dataset: SegmentationDataset,
+    title: str,
+    columns: Sequence[str] = ("image", "ground truth", "prediction"),
+    scores: bool = True,
+) -> Figure:
+    """Show a row per sample: its image, its labels and one or more predictions, in the data set's colours.
+
+    The legend lists the classes that occur in the labels and predictions shown. Rows go into one block, or into two
+    side by side where the pictures come out larger so.
+
+    Args:
+        samples: (image uint8 (3, H, W), label (H, W), prediction (H, W), …) each; sizes may differ between samples.
+        dataset: gives colours, class names and `ignore_index`.
+        title: which model, which data, how many images.
+        columns: a heading for each picture of a row.
+        scores: write below each prediction its mean IoU over the classes that occur in that image or its prediction.
+    """
+    _check(samples, columns)
+    masks = [to_array(mask) for sample in samples for mask in sample[1:]]
+    handles = class_handles(masks, dataset)
+    _, legend = legend_shape([handle.get_label() for handle in handles])
+    ratios = [min(TALLEST, sample[1].shape[0] / sample[1].shape[1]) for sample in samples]
+    gap = CAPTION if scores else GAP
+    width, blocks = _arrange(ratios, len(columns), gap)
+    height = HEADING + max(sum(ratios[row] * width + gap for row in block) for block in blocks)
+    figure, above = bare_page(height, title, below=legend)
+    across = len(columns) * (width + GAP) - GAP
+    left = (WIDTH - len(blocks) * (across + BLOCK_GAP) + BLOCK_GAP) / 2
+    for block in blocks:
+        _draw_headings(figure, columns, left, above, width)
+        top = above + HEADING
+        for row in block:
+            _draw_row(figure, samples[row], dataset, Box(left, top, width, ratios[row] * width), scores)
+            top += ratios[row] * width + gap
+        left += across + BLOCK_GAP
+    draw_legend(figure, handles)
+    return figure
+
+
+@styled
+def augmentation_gallery(
+    image: Picture, label: Picture, crops: Sequence[tuple[Picture, Picture]], dataset: SegmentationDataset, title: str
+) -> Figure:
+    """Show an image and, below it, its labels, beside augmented crops with their labels laid over them.
+
+    Args:
+        image, label: uint8 (3, H, W) and (H, W).
+        crops: (image with values 0 … 255 (3, h, w), label (h, w)) each, all of one size; void is what lies outside.
+        dataset: gives colours, class names and `ignore_index`.
+        title: what was done to the image.
+    """
+    if not crops:
+        raise ValueError("crops is empty; pass at least one (image, label)")
+    handles = class_handles([label, *(mask for _, mask in crops)], dataset)
+    _, legend = legend_shape([handle.get_label() for handle in handles])
+    rows = 1 if len(crops) < 3 else 2 if len(crops) <= 8 else 3
+    across = -(-len(crops) // rows)
+    whole, part = (mask.shape[0] / mask.shape[1] for mask in (label, crops[0][1]))  # height / width
+    first, width = _gallery_widths(whole, part, rows, across)
+    height = max(2 * whole * first + GAP, rows * (part * width + GAP) - GAP)
+    figure, above = bare_page(HEADING + height + GAP, title, below=legend)
+    _draw_headings(figure, ["image, labels"], MARGIN, above, first)
+    top, left = above + HEADING, MARGIN + first + BLOCK_GAP
+    _draw_headings(figure, ["augmented crops with labels"], left, above, WIDTH - MARGIN - left)
+    _draw(figure, Box(MARGIN, top, first, whole * first), to_picture(image))
+    _draw(figure, Box(MARGIN, top + whole * first + GAP, first, whole * first), colorize(label, dataset))
+    for number, (crop, mask) in enumerate(crops):
+        row, column = divmod(number, across)
+        place = Box(left + column * (width + GAP), top + row * (part * width + GAP), width, part * width)
+        _draw(figure, place, overlay(crop, mask, dataset))
+    draw_legend(figure, handles)
+    return figure
+
+
+def _check(samples: Sequence[tuple[Picture, ...]], columns: Sequence[str]) -> None:
+    if not samples:
+        raise ValueError("samples is empty; pass at least one (image, label, prediction)")
+    for number, sample in enumerate(samples):
+        if len(sample) != len(columns):
+            raise ValueError(f"sample {number} has {len(sample)} pictures for {len(columns)} columns {tuple(columns)}")
+        shapes = {tuple(picture.shape[-2:]) for picture in sample}
+        if len(shapes) > 1:
+            raise ValueError(f"sample {number} mixes the sizes {sorted(shapes)}; image, label and predictions must agree")
+
+
+def _arrange(ratios: Sequence[float], columns: int, gap: float) -> tuple[float, list[list[int]]]:
+    """Choose one or two blocks of rows, whichever gives wider pictures: (picture width in inches, rows of each block)."""
+    options = []
+    for blocks in (1, 2) if len(ratios) > 1 else (1,):
+        parts = _split(ratios, blocks)
+        free = WIDTH - 2 * MARGIN - blocks * (columns - 1) * GAP - (blocks - 1) * BLOCK_GAP
+        widths = [(ROOM - len(part) * gap) / sum(ratios[row] for row in part) for part in parts]
+        options.append((min(free / (blocks * columns), *widths), parts))
+    return max(options, key=lambda option: option[0])
+
+
+def _split(ratios: Sequence[float], blocks: int) -> list[list[int]]:
+    """Split the rows, in order, into one block or two of about the same height."""
+    rows = list(range(len(ratios)))
+    if blocks == 1:
+        return [rows]
+    cut = min(rows[1:], key=lambda at: max(sum(ratios[:at]), sum(ratios[at:])))
+    return [rows[:cut], rows[cut:]]
+
+
+def _gallery_widths(whole: float, part: float, rows: int, across: int) -> tuple[float, float]:
+    """Return the widths of image and crops for which both fill the page and end at the same height.
+
+    2 · whole · first + GAP = rows · (part · width + GAP) − GAP, and first + across · width = what the gaps leave.
+    """
+    free = WIDTH - 2 * MARGIN - BLOCK_GAP - (across - 1) * GAP
+    gaps = (rows - 2) * GAP
+    width = (2 * whole * free - gaps) / (rows * part + 2 * whole * across)
+    return free - across * width, width
+
+
+def _draw_row(figure: Figure, sample: tuple[Picture, ...], dataset: SegmentationDataset, box: Box, scores: bool) -> None:
+    image, label, *predictions = sample
+    pictures = [to_picture(image), *(colorize(mask, dataset) for mask in (label, *predictions))]
+    for number, pixels in enumerate(pictures):
+        place = box._replace(left=box.left + number * (box.width + GAP))
+        _draw(figure, place, pixels)
+        if scores and number > 1:
+            text = _score(sample[number], label, dataset)
+            _write(figure, text, place.left + place.width / 2, place.top + place.height + 0.02, "top")
+
+
+def _score(prediction: Picture, label: Picture, dataset: SegmentationDataset) -> str:
+    matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+    matrix.update(*(torch.as_tensor(to_array(mask).astype(np.int64)) for mask in (prediction, label)))
+    mean_iou = matrix.compute()["mean_iou"]
+    return "all void" if np.isnan(mean_iou) else f"mean IoU {mean_iou:.2f}"
+
+
+def _draw_headings(figure: Figure, texts: Sequence[str], left: float, top: float, width: float) -> None:
+    for number, text in enumerate(texts):
+        _write(figure, text, left + number * (width + GAP) + width / 2, top + HEADING - 0.04, "bottom")
+
+
+def _draw(figure: Figure, box: Box, pixels: np.ndarray) -> None:
+    """Draw a picture, at its own proportions, into a box."""
+    page_height = figure.get_figheight()
+    corner = (box.left / WIDTH, 1 - (box.top + box.height) / page_height)
+    axes = figure.add_axes((*corner, box.width / WIDTH, box.height / page_height))
+    axes.imshow(pixels, interpolation="none")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set(visible=True, linewidth=0.4, color=DARK)
+
+
+def _write(figure: Figure, text: str, x: float, y: float, vertical: str) -> None:
+    """Write at a point given in inches from the upper left corner."""
+    figure.text(x / WIDTH, 1 - y / figure.get_figheight(), text, ha="center", va=vertical)

@@ -1,0 +1,83 @@
+"""Every figure that the files of one run allow."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from nnti.config import Experiment
+from nnti.data import available, evenly_spread
+from nnti.device import resolve_device
+from nnti.evaluate import predict_image
+from nnti.figures.classes import per_class_iou
+from nnti.figures.output import save
+from nnti.figures.pictures import triptychs
+from nnti.figures.training import curves, learning_rate
+from nnti.loaders import load_split
+from nnti.models import MODELS
+from nnti.records import RunError, RunFolder, load_model
+
+__all__ = ["render_run", "run_title", "run_triptychs"]
+
+SHOWN = 6  # validation images in a run's triptychs
+
+
+def render_run(run: RunFolder, folder: str | Path | None = None, progress: bool = True) -> list[Path]:
+    """Draw and save what the files of a run allow, finished or not; return the paths of the files written.
+
+    `<name>_curves` and `<name>_learning_rate` need the history, `<name>_per_class_iou` a finished run, and
+    `<name>_triptychs` the best checkpoint and the data set; what is missing is left out.
+
+    Args:
+        run: the run folder.
+        folder: where to; None: `nnti.paths.figures_dir()`.
+        progress: show a progress bar while predicting.
+    """
+    try:
+        record, history = run.record(), run.history()
+    except RunError:
+        return []  # no epoch is finished
+    name, protocol = record["name"], record["experiment"]["protocol"]
+    figures = {
+        f"{name}_curves": curves({name: history}, f"{run_title(record)}, validation by the {protocol} protocol"),
+        f"{name}_learning_rate": learning_rate({name: history}, run_title(record)),
+    }
+    if record.get("validation"):
+        figures[f"{name}_per_class_iou"] = _per_class_iou(record)
+    if run.best.is_file() and available(record["experiment"]["dataset"]):
+        figures[f"{name}_triptychs"] = run_triptychs(run, progress=progress)
+    return [path for title, figure in figures.items() for path in save(figure, title, folder)]
+
+
+def run_triptychs(run: RunFolder, images: int = SHOWN, progress: bool = True) -> Figure:
+    """Show image / ground truth / prediction of a run's best checkpoint, for `images` validation images spread evenly.
+
+    Every image is segmented whole, at its own size, as the `full` protocol does.
+    """
+    model, checkpoint = load_model(run.best, resolve_device())
+    experiment = Experiment.from_dict(checkpoint["experiment"])
+    dataset = load_split(experiment, experiment.val_split, experiment.val_limit)
+    chosen = evenly_spread(len(dataset), images)
+    samples = []
+    for index in tqdm(chosen, desc=f"{experiment.name}: predictions", leave=False, disable=not progress):
+        image, label = dataset[index]
+        samples.append((image, label, predict_image(model, image, experiment.precision)))
+    shown = f"{len(chosen)} of the validation images, epoch {checkpoint['epoch']}, full protocol"
+    return triptychs(samples, dataset, f"{run_title(run.record())}: {shown}")
+
+
+def run_title(record: dict[str, Any]) -> str:
+    """Return what every title says of a run, for example "ENet on CamVid (367 train / 101 val images)"."""
+    data, model = record["data"], record["experiment"]["model"]
+    model = MODELS[model].__name__ if model in MODELS else model
+    counts = f"({data['train_images']} train / {data['val_images']} val images)"
+    where = f"{data['title']} {counts}".replace(") (", "; ")  # a title that ends in a remark: one pair of brackets
+    return f"{record['name']}: {model} on {where}"
+
+
+def _per_class_iou(record: dict[str, Any]) -> Figure:
+    """Show the classes of a finished run by every protocol that it was measured by."""
+    results = {f"{protocol} protocol": result["iou_per_class"] for protocol, result in record["validation"].items()}
+    title = f"{run_title(record)}: best epoch {record['best_epoch']}, {' and '.join(results)}"
+    return per_class_iou(results, record["data"]["class_names"], title)

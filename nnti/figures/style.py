@@ -1,0 +1,133 @@
+"""What all figures share: page width, fonts, colours, and strips above and below the panels for title and legend.
+
+Figures are made for a page whose text is 16 cm wide: 7.1 inches shrink to that by a ninth, so 8 pt prints as 7 pt.
+Nothing here goes through pyplot's list of open figures: a notebook shows each figure once, and none has to be closed.
+"""
+
+import functools
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["STYLE", "WIDTH", "Page", "bare_page", "draw_legend", "legend_shape", "page", "run_style", "styled"]
+
+WIDTH = 7.1  # inches
+FONT, TITLE_FONT = 8, 9.5  # points
+DARK, PALE = "#333333", "#d9d9d9"
+
+STYLE = {
+    "font.size": FONT,
+    "axes.titlesize": FONT,
+    "axes.labelsize": FONT,
+    "xtick.labelsize": FONT,
+    "ytick.labelsize": FONT,
+    "legend.fontsize": FONT,
+    "figure.titlesize": TITLE_FONT,
+    "axes.edgecolor": DARK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": PALE,
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,  # letters stay text that can be searched and copied
+}
+
+# Okabe and Ito's colours, which readers with any kind of colour vision tell apart; yellow is too pale on white
+RUN_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+RUN_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (3, 1)))
+RUN_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+RUN_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
+
+
+class Page(Figure):
+    """A figure that notebooks show by itself, whatever matplotlib backend they chose, or none."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
+def styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Make `function` draw in this module's style and leave matplotlib's settings as they were."""
+
+    @functools.wraps(function)
+    def draw(*arguments, **options) -> Figure:
+        with plt.rc_context(STYLE):
+            return function(*arguments, **options)
+
+    return draw
+
+
+def run_style(number: int) -> dict:
+    """Return colour, line style and marker of the run at position `number`; any one of them tells the runs apart."""
+    return {
+        "color": RUN_COLORS[number % len(RUN_COLORS)],
+        "linestyle": RUN_LINES[number % len(RUN_LINES)],
+        "marker": RUN_MARKERS[number % len(RUN_MARKERS)],
+        "markersize": 3.2,
+        "linewidth": 1.2,
+    }
+
+
+def page(height: float, title: str, rows: int = 1, columns: int = 1, below: float = 0.0) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure with a grid of panels `height` inches high, and the panels in reading order.
+
+    The title's strip above and the `below` inches under the panels, for a legend, come on top of `height`.
+    """
+    figure, above = bare_page(height, title, below)
+    total = figure.get_figheight()
+    figure.set_layout_engine("constrained", rect=(0, below / total, 1, 1 - (above + below) / total))
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels:
+        axes.tick_params(labelsize=FONT)
+    return figure, panels
+
+
+def bare_page(height: float, title: str, below: float = 0.0) -> tuple[Figure, float]:
+    """Return an empty figure with a title, and the inches that the title takes; `height` and `below` as in `page`."""
+    text = textwrap.fill(title, 92)
+    above = 0.12 + 0.17 * len(text.splitlines())
+    total = above + height + below
+    figure = Page(figsize=(WIDTH, total))
+    figure.suptitle(text, y=1 - 0.05 / total, verticalalignment="top").set_in_layout(False)
+    return figure, above
+
+
+def legend_shape(names: Sequence[str]) -> tuple[int, float]:
+    """Return the number of columns of a legend as wide as the page, and its height in inches."""
+    columns = max(1, min(len(names), int(WIDTH / (0.52 + 0.066 * max(map(len, names), default=0)))))
+    rows = -(-len(names) // columns)
+    columns = -(-len(names) // max(1, rows))  # as few columns as so many rows need: even rows
+    return columns, 0.08 + 0.172 * rows
+
+
+def draw_legend(figure: Figure, handles: Sequence[Artist], bottom: float = 0.0) -> None:
+    """Draw one legend for the whole figure, `bottom` inches above its lower edge."""
+    columns, _ = legend_shape([handle.get_label() for handle in handles])
+    legend = figure.legend(
+        handles=list(handles),
+        loc="lower center",
+        bbox_to_anchor=(0.5, bottom / figure.get_figheight()),
+        ncols=columns,
+        borderaxespad=0.2,
+        borderpad=0.2,
+        columnspacing=1.4,
+        handlelength=2.2,
+    )
+    legend.set_in_layout(False)

@@ -1,0 +1,124 @@
+"""What happened during training: scores, loss and learning rate over epochs."""
+
+import string
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from nnti.config import Experiment
+from nnti.figures.style import DARK, draw_legend, legend_shape, page, run_style, styled
+from nnti.metrics import METRICS
+from nnti.train import poly
+
+__all__ = ["PANELS", "curves", "learning_rate", "poly_schedule"]
+
+# the panels of the 2021 report's figures 4 and 5, in its order: once for training (a-f), once for validation (g-l)
+PANELS = ("dice", "f1", "mean_iou", "pixel_accuracy", "sensitivity", "loss")
+SPLITS = {"train": "training", "val": "validation"}
+
+FOOTNOTE = (
+    "Dice and F1 are one and the same number for hard labels: (a) = (b), (g) = (h). Sensitivity = mean pixel accuracy.\n"
+    "A quantity has the same scale in training and validation. Validation at epoch 0: the untrained network."
+)
+
+
+@styled
+def curves(histories: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Show Dice, F1, mean IoU, pixel accuracy, sensitivity and loss over epochs: (a-f) training, (g-l) validation.
+
+    Args:
+        histories: label of a run → its history, as `RunFolder.history` returns it.
+        title: what was trained and measured: model, data, images, protocol.
+    """
+    columns, legend = legend_shape(list(histories))
+    footnote = 0.36
+    figure, panels = page(7.6, title, 4, 3, below=legend + footnote)
+    names = [(split, metric) for split in SPLITS for metric in PANELS]
+    for letter, axes, (split, metric) in zip(string.ascii_lowercase, panels, names, strict=False):
+        axes.set_title(f"({letter}) {SPLITS[split]} {METRICS.get(metric, metric)}", loc="left")
+        _draw_runs(axes, histories, f"{split}_{metric}")
+        axes.set_ylim(0, _top(histories, metric))
+    for axes in (*panels[3:6], *panels[9:12]):
+        axes.set_xlabel("epoch")
+    draw_legend(figure, _run_handles(histories), bottom=footnote)
+    figure.text(0.5, 0.05 / figure.get_figheight(), FOOTNOTE, ha="center", va="bottom", color=DARK)
+    return figure
+
+
+@styled
+def learning_rate(histories: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Show the learning rate of the decoder or head, as it was at the end of each epoch.
+
+    Args:
+        histories: label of a run → its history, as `RunFolder.history` returns it.
+        title: what was trained.
+    """
+    _, legend = legend_shape(list(histories))
+    figure, (axes,) = page(2.5, title, below=legend)
+    trained = {label: history[history["epoch"] > 0] for label, history in histories.items()}
+    _draw_runs(axes, trained, "learning_rate")
+    _rate_axis(axes)
+    axes.set_xlabel("epoch")
+    draw_legend(figure, _run_handles(histories))
+    return figure
+
+
+@styled
+def poly_schedule(experiment: Experiment, steps_per_epoch: int) -> Figure:
+    """Show the learning rate that an experiment's "poly" schedule gives at every iteration, epochs on the upper axis.
+
+    Args:
+        experiment: its `learning_rate`, `power` and `epochs` are used.
+        steps_per_epoch: iterations per epoch: training images // batch size.
+    """
+    total = experiment.epochs * steps_per_epoch
+    iterations = np.arange(total)
+    rates = [experiment.learning_rate * poly(iteration, total, experiment.power) for iteration in iterations]
+    text = f"{experiment.name}: {experiment.learning_rate:g} · (1 − iteration / {total})^{experiment.power:g}"
+    figure, (axes,) = page(2.5, text)
+    axes.plot(iterations, rates, color=run_style(0)["color"], linewidth=1.5)
+    _rate_axis(axes)
+    axes.set_xlim(0, total)
+    axes.set_xlabel("iteration")
+    epochs = axes.secondary_xaxis("top", (lambda x: x / steps_per_epoch, lambda x: x * steps_per_epoch))
+    epochs.set_xlabel("epoch")
+    return figure
+
+
+def _draw_runs(axes: Axes, histories: Mapping[str, pd.DataFrame], column: str) -> None:
+    """Draw one line per run where the column is known; without any value, say so."""
+    for number, (label, history) in enumerate(histories.items()):
+        known = history[["epoch", column]].dropna()
+        every = max(1, len(known) // 8)
+        marks = (number * every // len(histories), every)  # not all runs' markers at the same epochs
+        axes.plot(known["epoch"], known[column], label=label, markevery=marks, **run_style(number))
+    if all(history[column].isna().all() for history in histories.values()):
+        axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", va="center", color=DARK)
+    last = max((history["epoch"].max() for history in histories.values() if len(history)), default=1)
+    axes.set_xlim(-0.02 * max(last, 1), 1.02 * max(last, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _top(histories: Mapping[str, pd.DataFrame], metric: str) -> float:
+    """Return the upper end of a quantity's scale, the same for training and validation."""
+    columns = [f"{split}_{metric}" for split in SPLITS]
+    values = np.concatenate([history[columns].to_numpy(float).ravel() for history in histories.values()])
+    values = values[np.isfinite(values)]
+    top = 1.06 * values.max() if len(values) else 1.0
+    return top if metric == "loss" else float(np.clip(top, 0.05, 1.02))
+
+
+def _rate_axis(axes: Axes) -> None:
+    axes.set_ylabel("learning rate")
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
+
+
+def _run_handles(labels: Sequence[str]) -> list[Line2D]:
+    return [Line2D([], [], label=label, **run_style(number)) for number, label in enumerate(labels)]

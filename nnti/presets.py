@@ -1,0 +1,46 @@
+"""Which experiment a notebook runs: the report's own, a short one, or the miniature's, depending on what is here."""
+
+import torch
+
+from nnti.config import Experiment, SettingError
+from nnti.data import DataError
+from nnti.loaders import load_split
+
+__all__ = ["PRESETS", "choose"]
+
+PRESETS = ("auto", "report", "short", "miniature")
+
+
+def choose(name: str, preset: str = "auto") -> tuple[Experiment, str]:
+    """Return the experiment `name` as `preset` has it, and a sentence that says what was chosen and why.
+
+    - 'report': as the report describes it; hours on a GPU.
+    - 'short': real data, a small part of it, two epochs: `<name>_short`; minutes on a CPU.
+    - 'miniature': the rendered miniature data set: `<name>_miniature`; a minute on a CPU, no download.
+    - 'auto': 'report' where the data and a GPU are here, 'short' where the data is, else 'miniature'.
+    """
+    if preset not in PRESETS:
+        raise SettingError(f"preset={preset!r}: it must be one of {', '.join(PRESETS)}")
+    if preset != "auto":
+        return _variant(name, preset), f"Preset '{preset}', as set."
+    report, short = _variant(name, "report"), _variant(name, "short")
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    problem = _problem(report) if gpu else _problem(short)
+    if problem:
+        return _variant(name, "miniature"), f"{problem}\n\nThis notebook goes on with the rendered miniature."
+    if gpu:
+        return report, "Data and a GPU are here: the report's own settings."
+    return short, "The data is here, a GPU is not: a small part of the data, two epochs. Set preset='report' for all of it."
+
+
+def _variant(name: str, preset: str) -> Experiment:
+    return Experiment.load(name if preset == "report" else f"{name}_{preset}")
+
+
+def _problem(experiment: Experiment) -> DataError | None:
+    try:
+        for split in (experiment.train_split, experiment.val_split):
+            load_split(experiment, split)
+    except DataError as error:
+        return error
+    return None

@@ -1,0 +1,106 @@
+"""The command line, called as a user calls it: `main([...])` in-process, and once as a real process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from layouts import write_voc
+from PIL import Image
+
+from nnti.__main__ import main
+
+SETTINGS = [
+    "train_split=train", "batch_size=2", "epochs=1", "val_every=1", "base_size=64", "crop_size=48", "val_size=32",
+]  # fmt: skip
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch) -> Path:
+    write_voc(tmp_path / "data")
+    for name in ("DATA", "RUNS", "FIGURES"):
+        monkeypatch.setenv(f"NNTI_{name}", str(tmp_path / name.lower()))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_train_evaluate_predict_figures(places, capsys):
+    assert main(["train", "enet_voc", "--quiet", "--set", *SETTINGS]) == 0
+    trained, out = places / "runs" / "enet_voc", capsys.readouterr().out
+    assert "epoch 1/1  train loss" in out
+    assert "full   protocol: loss" in out
+    record = json.loads((trained / "record.json").read_text())
+    assert main(["evaluate", "enet_voc", "--quiet", "--protocol", "full"]) == 0
+    assert f"mean IoU {record['validation']['full']['mean_iou']:.4f}" in capsys.readouterr().out
+
+    photo = places / "my photo é.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (45, 61, 4), dtype=np.uint8)).save(photo)
+    assert main(["predict", str(trained), str(photo), "--output", "out"]) == 0
+    labels, overlay = Image.open("out/my photo é_labels.png"), Image.open("out/my photo é_overlay.png")
+    assert (labels.mode, labels.size, overlay.mode, overlay.size) == ("P", (61, 45), "RGB", (61, 45))
+    assert np.array(labels).max() < 21
+    assert labels.getpalette()[15 * 3 : 16 * 3] == [192, 128, 128]
+
+    capsys.readouterr()
+    assert main(["figures", "enet_voc", "--quiet"]) == 0
+    made = [Path(line) for line in capsys.readouterr().out.split("\n") if line]
+    assert {path.suffix for path in made} == {".png", ".pdf"}
+    assert all(path.parent == places / "figures" and path.stat().st_size > 1000 for path in made)
+    assert any("triptychs" in path.name for path in made)
+
+
+def test_run_dir_resume_and_restart(places, capsys):
+    command = ["train", "enet_voc", "--quiet", "--run-dir", "mine", "--set", *SETTINGS]
+    assert main(command) == 0
+    assert main(command) == 0
+    assert "is complete" in capsys.readouterr().out
+    assert main([*command, "power=0.9"]) == 1
+    assert "power: 1.0 → 0.9" in capsys.readouterr().err
+    assert main([*command, "power=0.9", "--restart"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "enet_vco"], "did you mean 'enet_voc'"),
+        (["train", "enet_voc", "--set", "epoch=3"], "did you mean 'epochs'"),
+        (["train", "enet_voc"], "python -m nnti data sbd"),
+        (["train", "enet_camvid"], "python -m nnti data camvid"),
+        (["evaluate", "nothing"], "no run 'nothing'"),
+        (["predict", "nothing", "x.jpg"], "no run 'nothing'"),
+    ],
+)
+def test_errors_are_one_message_and_exit_code_1(places, capsys, command, message):
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_wrong_usage_is_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["trian"])
+    assert stop.value.code == 2
+
+
+def test_experiments_lists_and_explains(capsys):
+    assert main(["experiments"]) == 0
+    assert "enet_voc_plain" in capsys.readouterr().out
+    assert main(["experiments", "enet_voc"]) == 0
+    assert "probability of a horizontal flip" in capsys.readouterr().out
+
+
+def test_as_a_process_from_another_directory(tmp_path):
+    top = Path(__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(top)}
+    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    shown = subprocess.run([sys.executable, "-m", "nnti", "--help"], **options)
+    assert shown.returncode == 0
+    for command in ("train", "evaluate", "predict", "figures", "data", "experiments"):
+        assert command in shown.stdout
+    failed = subprocess.run([sys.executable, "-m", "nnti", "train", "no_such"], **options)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: no experiment 'no_such'")
