@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nnti.data.base import DataError
 from nnti.data.miniature import write_miniature_voc
 from nnti.data.miniature.scene import render_scene
 from nnti.data.miniature.voc import plan_miniature
@@ -159,7 +160,7 @@ def test_real_data_is_never_replaced(tmp_path):
     folder = tmp_path / "VOCdevkit" / "VOC2012" / "JPEGImages"
     folder.mkdir(parents=True)
     (folder / "2007_000032.jpg").touch()
-    with pytest.raises(FileExistsError, match="real data set"):
+    with pytest.raises(DataError, match="real data set"):
         write_miniature_voc(tmp_path, train=1, val=1)
     assert (folder / "2007_000032.jpg").exists()
 

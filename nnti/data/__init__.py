@@ -1,7 +1,5 @@
 """Data sets: files in, (uint8 image, uint8 label) out. `load_dataset("voc", "train")` is the way in."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,11 +25,12 @@ __all__ = [
 
 def voc_miniature(split: str = "train", root: str | Path | None = None) -> VOC:
     """Return a split of the VOC miniature in `root` (None: the project's own folder), rendering it first if need be."""
+    from nnti.data.miniature import write_miniature_voc
+
     root = miniature_root() if root is None else Path(root).expanduser()
-    folder = root / "VOCdevkit" / "VOC2012"
-    if not (folder / "miniature.json").exists():
-        _render(folder)
-    dataset = VOC(split, folder)
+    if not (root / "VOCdevkit" / "VOC2012" / "miniature.json").exists():
+        print(f"Rendering the VOC miniature into {root} (some seconds, once)")
+    dataset = VOC(split, write_miniature_voc(root))
     dataset.name = "voc_miniature"
     return dataset
 
@@ -58,17 +57,3 @@ def available(name: str) -> bool:
         return all(DATASETS[name](split) for split in ("train", "val"))
     except DataError:
         return False
-
-
-def _render(folder: Path) -> None:
-    """Render the miniature beside its place and move it there whole: an interrupted rendering leaves nothing behind."""
-    from nnti.data.miniature import write_miniature_voc
-
-    if folder.exists():
-        raise DataError(f"{folder} is there but has no miniature.json, so it is no miniature; choose another root")
-    print(f"Rendering the VOC miniature into {folder} …")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        rendered = write_miniature_voc(Path(temporary))
-        if not folder.exists():  # another process may have been faster
-            os.replace(rendered, folder)

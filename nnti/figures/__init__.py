@@ -1,4 +1,4 @@
-"""Figures and tables from run records and data sets; every function returns a figure, `save` writes it as PNG and PDF."""
+"""Figures and tables from run records and data sets. Each function returns its figure; `save` writes it as PNG and PDF."""
 
 from nnti.figures.classes import class_frequencies, per_class_iou
 from nnti.figures.masks import colorize, overlay

@@ -11,7 +11,8 @@ from nnti.figures.style import DARK
 
 __all__ = ["class_handles", "colorize", "overlay", "to_array", "to_picture", "void_color"]
 
-NEUTRAL = ((255, 255, 255), (0, 0, 0), (230, 230, 230))  # for void, if a data set has no colour of its own for it
+NEUTRAL = ((255, 255, 255), (0, 0, 0), (210, 210, 210))  # for void, where a data set's own colour will not do
+DISTINCT = 100  # distance in RGB at which two colours differ at a glance in a small picture
 
 
 def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset) -> np.ndarray:
@@ -21,7 +22,7 @@ def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset) -> np.ndar
     """
     mask = to_array(mask)
     if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
-        raise ValueError(f"mask {mask.shape} {mask.dtype} must be class numbers (H, W); for logits (C, H, W) pass argmax(0)")
+        raise ValueError(f"mask {mask.shape} {mask.dtype} must be class numbers (H, W); of logits (C, H, W) take argmax(0)")
     values = np.unique(mask)
     wrong = values[(values != dataset.ignore_index) & ((values < 0) | (values >= dataset.num_classes))]
     if len(wrong):
@@ -49,9 +50,14 @@ def overlay(
 
 
 def void_color(dataset: SegmentationDataset) -> tuple[int, int, int]:
-    """Return the colour of unlabelled pixels: the data set's own, or a neutral one where that is also a class's colour."""
-    classes = {tuple(color) for color in np.asarray(dataset.palette).tolist()}
-    return next(color for color in (tuple(dataset.void_color), *NEUTRAL) if color not in classes)
+    """Return the colour of unlabelled pixels: the data set's own where no class's is close to it, else a neutral one.
+
+    CamVid's own, black, is next to its pedestrians' dark olive; white takes its place.
+    """
+    palette = np.asarray(dataset.palette, dtype=float)
+    choices = (tuple(dataset.void_color), *NEUTRAL)
+    distances = [np.linalg.norm(palette - color, axis=1).min() for color in choices]
+    return next((c for c, far in zip(choices, distances, strict=True) if far >= DISTINCT), choices[np.argmax(distances)])
 
 
 def to_array(values: Tensor | np.ndarray) -> np.ndarray:
@@ -72,7 +78,7 @@ def class_handles(masks: Sequence[Tensor | np.ndarray], dataset: SegmentationDat
     present = sorted({int(value) for mask in masks for value in np.unique(to_array(mask))} - {dataset.ignore_index})
     entries = [(dataset.palette[number], dataset.class_names[number]) for number in present]
     if any((to_array(mask) == dataset.ignore_index).any() for mask in masks):
-        entries.append((void_color(dataset), "void (not scored)"))
+        entries.append((void_color(dataset), "void"))
     return [
         Patch(facecolor=np.asarray(color) / 255, edgecolor=DARK, linewidth=0.6, label=name) for color, name in entries
     ]

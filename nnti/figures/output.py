@@ -12,7 +12,8 @@ from nnti.paths import figures_dir
 
 __all__ = ["save"]
 
-METADATA = {"png": {"Software": None}, "pdf": dict.fromkeys(("Creator", "Producer", "CreationDate"))}  # neither a version of matplotlib nor a date
+# neither a date nor a version of matplotlib
+METADATA = {"png": {"Software": None}, "pdf": dict.fromkeys(("Creator", "Producer", "CreationDate"))}
 DPI = 200
 
 

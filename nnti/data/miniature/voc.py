@@ -8,13 +8,14 @@ from pathlib import Path
 from random import Random
 from uuid import uuid4
 
-import numpy as np
 from PIL import Image
 
+from nnti.data.base import DataError
 from nnti.data.miniature.objects import KINDS
 from nnti.data.miniature.scene import render_scene
+from nnti.data.voc import voc_colormap
 
-__all__ = ["RENDERER_VERSION", "plan_miniature", "voc_colormap", "write_miniature_voc"]
+__all__ = ["RENDERER_VERSION", "plan_miniature", "write_miniature_voc"]
 
 RENDERER_VERSION = 1  # raise it when pictures change: older miniatures on disk are then rendered anew
 JPEG_QUALITY = 92
@@ -30,7 +31,7 @@ def write_miniature_voc(root: Path, train: int = 240, val: int = 60, seed: int =
 
     Raises:
         ValueError: a split would be empty.
-        FileExistsError: VOCdevkit/VOC2012 holds something that is no miniature, such as the real data set.
+        DataError: VOCdevkit/VOC2012 holds something that is no miniature, such as the real data set.
     """
     if train < 1 or val < 1:
         raise ValueError(f"train and val are numbers of images and must be at least 1, got train={train}, val={val}")
@@ -60,15 +61,6 @@ def plan_miniature(train: int, val: int, seed: int) -> dict[str, list[tuple[str,
     return {split: list(zip(members, _turns(rng, len(members)), strict=True)) for split, members in splits.items()}
 
 
-def voc_colormap() -> np.ndarray:
-    """Return VOC's palette, uint8 (256, 3): the index's bits, dealt to red, green, blue from the top bit down."""
-    index = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(24):
-        palette[:, bit % 3] |= ((index >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
-    return palette
-
-
 def _turns(rng: Random, count: int) -> list[int]:
     classes: list[int] = []
     while len(classes) < count:
@@ -79,7 +71,7 @@ def _turns(rng: Random, count: int) -> list[int]:
 def _render(folder: Path, train: int, val: int, seed: int) -> None:
     for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (folder / part).mkdir(parents=True)
-    plan, palette = plan_miniature(train, val, seed), voc_colormap().tobytes()
+    plan, palette = plan_miniature(train, val, seed), voc_colormap(256).tobytes()
     for name, number in plan["train"] + plan["val"]:
         image, label = render_scene(number, f"{seed}-{name}")
         image.save(folder / "JPEGImages" / f"{name}.jpg", quality=JPEG_QUALITY)
@@ -101,7 +93,7 @@ def _is_miniature(folder: Path, facts: dict[str, int]) -> bool:
 
 def _refuse_other_data(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()) and not (folder / "miniature.json").exists():
-        raise FileExistsError(
+        raise DataError(
             f"{folder} holds files but no miniature.json, so it may be the real data set and is left alone; "
             "render the miniature below another root, or move that folder away"
         )
