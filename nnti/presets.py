@@ -30,7 +30,7 @@ def choose(name: str, preset: str = "auto") -> tuple[Experiment, str]:
         return _variant(name, "miniature"), f"{problem}\n\nThis notebook goes on with the rendered miniature."
     if gpu:
         return report, "Data and a GPU are here: the report's own settings."
-    return short, "The data is here, a GPU is not: a small part of the data, two epochs. Set preset='report' for all of it."
+    return short, "The data is here, a GPU is not: a part of the data, two epochs. preset = 'report' takes all of it."
 
 
 def _variant(name: str, preset: str) -> Experiment:

@@ -302,7 +302,7 @@ def test_unknown_names_get_the_nearest():
 
 
 def test_miniature_is_rendered_on_first_use(root, monkeypatch, capsys):
-    monkeypatch.setattr("nnti.data.miniature.write_miniature_voc", lambda root: write_voc(root, marker=True))
+    monkeypatch.setattr("nnti.data.miniature.write_miniature_voc", lambda root: layouts.write_voc(root, marker=True))
     for printed in (True, False):
         dataset = load_dataset("voc_miniature", "train", root)
         assert (dataset.name, dataset.title) == ("voc_miniature", "VOC miniature (rendered)")

@@ -1,8 +1,8 @@
-"""Figures and tables from run records and data sets. Each function returns its figure; `save` writes it as PNG and PDF."""
+"""Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF."""
 
 from nnti.figures.classes import class_frequencies, per_class_iou
 from nnti.figures.masks import colorize, overlay
-from nnti.figures.output import save
+from nnti.figures.output import folder_for, save
 from nnti.figures.pictures import augmentation_gallery, triptychs
 from nnti.figures.run import render_run, run_title, run_triptychs
 from nnti.figures.tables import results_table
@@ -13,6 +13,7 @@ __all__ = [
     "class_frequencies",
     "colorize",
     "curves",
+    "folder_for",
     "learning_rate",
     "overlay",
     "per_class_iou",

@@ -13,7 +13,7 @@ from nnti.figures.style import DARK, RUN_COLORS, RUN_HATCHES, draw_legend, legen
 
 __all__ = ["class_frequencies", "per_class_iou"]
 
-BAR = 0.13  # inches, the least height of a bar that a number fits beside
+BAR = 0.145  # inches, the least height of a bar that a number fits beside
 
 
 @styled
@@ -35,10 +35,10 @@ def class_frequencies(counts: Sequence[int] | np.ndarray, dataset: SegmentationD
     colors = np.asarray(dataset.palette)[order] / 255
     axes.barh(range(len(order)), np.maximum(shares, low) - low, left=low, color=colors, edgecolor=DARK, linewidth=0.6)
     for row, share in enumerate(shares):
-        text = f"{share:.2g} %" if share else "absent"
-        axes.annotate(text, (max(share, low), row), (3, 0), textcoords="offset points", va="center")
+        text = f"{share:.3g} %" if share else "absent"
+        axes.annotate(text, (max(share, low), row), (3, 0), textcoords="offset points", va="center_baseline")
     axes.set_xscale("log")
-    axes.set_xlim(low, 250)
+    axes.set_xlim(low, 2.5 * shares.max(initial=low))
     axes.xaxis.set_major_locator(LogLocator(subs=(1,)))
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:g} %")
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -80,7 +80,7 @@ def per_class_iou(results: Mapping[str, Sequence[float | None]], class_names: Se
 
 def _iou_handle(number: int, label: str, iou: np.ndarray) -> Patch:
     known = iou[~np.isnan(iou)]
-    mean = f"mean {known.mean():.3f}" if len(known) else "no class measured"
+    mean = f"mean, dashed: {known.mean():.3f}" if len(known) else "no class measured"
     color, hatch = RUN_COLORS[number % len(RUN_COLORS)], RUN_HATCHES[number % len(RUN_HATCHES)]
     return Patch(facecolor=color, edgecolor="white", hatch=hatch, linewidth=0, label=f"{label} ({mean})")
 
@@ -93,7 +93,7 @@ def _draw_iou(axes: Axes, rows: np.ndarray, iou: np.ndarray, thickness: float, h
     for row, value in zip(rows, iou, strict=True):
         text, at = ("absent", 0) if np.isnan(value) else (f"{value:.2f}", value)
         note = axes.annotate(text, (at, row), (3, 0), textcoords="offset points", va="center_baseline")
-        note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.3, "alpha": 0.8})
+        note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0, "alpha": 0.8})
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:

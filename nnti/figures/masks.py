@@ -22,7 +22,7 @@ def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset) -> np.ndar
     """
     mask = to_array(mask)
     if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
-        raise ValueError(f"mask {mask.shape} {mask.dtype} must be class numbers (H, W); of logits (C, H, W) take argmax(0)")
+        raise ValueError(f"mask {mask.shape} {mask.dtype} must be class numbers (H, W); of logits take argmax(0)")
     values = np.unique(mask)
     wrong = values[(values != dataset.ignore_index) & ((values < 0) | (values >= dataset.num_classes))]
     if len(wrong):
@@ -57,7 +57,8 @@ def void_color(dataset: SegmentationDataset) -> tuple[int, int, int]:
     palette = np.asarray(dataset.palette, dtype=float)
     choices = (tuple(dataset.void_color), *NEUTRAL)
     distances = [np.linalg.norm(palette - color, axis=1).min() for color in choices]
-    return next((c for c, far in zip(choices, distances, strict=True) if far >= DISTINCT), choices[np.argmax(distances)])
+    clear = [color for color, distance in zip(choices, distances, strict=True) if distance >= DISTINCT]
+    return clear[0] if clear else choices[np.argmax(distances)]
 
 
 def to_array(values: Tensor | np.ndarray) -> np.ndarray:

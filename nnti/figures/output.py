@@ -10,11 +10,16 @@ from matplotlib.figure import Figure
 from nnti.figures.style import STYLE
 from nnti.paths import figures_dir
 
-__all__ = ["save"]
+__all__ = ["folder_for", "save"]
 
 # neither a date nor a version of matplotlib
 METADATA = {"png": {"Software": None}, "pdf": dict.fromkeys(("Creator", "Producer", "CreationDate"))}
 DPI = 200
+
+
+def folder_for(title: str) -> Path:
+    """Return where figures of a data set go, by its title: those of a miniature are kept apart from real results."""
+    return figures_dir() / "miniature" if "miniature" in title else figures_dir()
 
 
 def save(figure: Figure, name: str, folder: str | Path | None = None) -> list[Path]:

@@ -20,6 +20,7 @@ __all__ = ["augmentation_gallery", "triptychs"]
 MARGIN, GAP, BLOCK_GAP = 0.06, 0.06, 0.2  # inches: page border, between pictures, between two blocks of rows
 HEADING, CAPTION = 0.19, 0.18  # inches: the line above a column, the line below a picture
 ROOM = 8.6  # inches that the rows of pictures may take together: with title and legend they still fit a page
+TWO_BLOCKS = 0.75  # two blocks of rows, which fill the page, unless their pictures are narrower than this share
 TALLEST = 1.5  # height / width beyond which a picture is drawn narrower than its column
 
 Picture = torch.Tensor | np.ndarray
@@ -45,7 +46,7 @@ def triptychs(
     """Show a row per sample: its image, its labels and one or more predictions, in the data set's colours.
 
     The legend lists the classes that occur in the labels and predictions shown. Rows go into one block, or into two
-    side by side where the pictures come out larger so.
+    side by side where one would be long and thin.
 
     Args:
         samples: (image uint8 (3, H, W), label (H, W), prediction (H, W), …) each; sizes may differ between samples.
@@ -119,18 +120,18 @@ def _check(samples: Sequence[tuple[Picture, ...]], columns: Sequence[str]) -> No
             raise ValueError(f"sample {number} has {len(sample)} pictures for {len(columns)} columns {tuple(columns)}")
         shapes = {tuple(picture.shape[-2:]) for picture in sample}
         if len(shapes) > 1:
-            raise ValueError(f"sample {number} mixes the sizes {sorted(shapes)}; image, label and predictions must agree")
+            raise ValueError(f"sample {number} mixes the sizes {sorted(shapes)}; all must be of one size")
 
 
 def _arrange(ratios: Sequence[float], columns: int, gap: float) -> tuple[float, list[list[int]]]:
-    """Choose one or two blocks of rows, whichever gives wider pictures: (picture width in inches, rows of each block)."""
+    """Return the pictures' width in inches and the rows of each block; see `TWO_BLOCKS`."""
     options = []
     for blocks in (1, 2) if len(ratios) > 1 else (1,):
         parts = _split(ratios, blocks)
         free = WIDTH - 2 * MARGIN - blocks * (columns - 1) * GAP - (blocks - 1) * BLOCK_GAP
         widths = [(ROOM - len(part) * gap) / sum(ratios[row] for row in part) for part in parts]
         options.append((min(free / (blocks * columns), *widths), parts))
-    return max(options, key=lambda option: option[0])
+    return options[-1] if options[-1][0] > TWO_BLOCKS * options[0][0] else options[0]
 
 
 def _split(ratios: Sequence[float], blocks: int) -> list[list[int]]:
@@ -153,7 +154,7 @@ def _gallery_widths(whole: float, part: float, rows: int, across: int) -> tuple[
     return free - across * width, width
 
 
-def _draw_row(figure: Figure, sample: tuple[Picture, ...], dataset: SegmentationDataset, box: Box, scores: bool) -> None:
+def _draw_row(figure: Figure, sample: Sequence[Picture], dataset: SegmentationDataset, box: Box, scores: bool) -> None:
     image, label, *predictions = sample
     pictures = [to_picture(image), *(colorize(mask, dataset) for mask in (label, *predictions))]
     for number, pixels in enumerate(pictures):

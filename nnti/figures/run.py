@@ -11,7 +11,7 @@ from nnti.data import available, evenly_spread
 from nnti.device import resolve_device
 from nnti.evaluate import predict_image
 from nnti.figures.classes import per_class_iou
-from nnti.figures.output import save
+from nnti.figures.output import folder_for, save
 from nnti.figures.pictures import triptychs
 from nnti.figures.training import curves, learning_rate
 from nnti.loaders import load_split
@@ -31,13 +31,14 @@ def render_run(run: RunFolder, folder: str | Path | None = None, progress: bool 
 
     Args:
         run: the run folder.
-        folder: where to; None: `nnti.paths.figures_dir()`.
+        folder: where to; None: figures/, or figures/miniature/ for a miniature.
         progress: show a progress bar while predicting.
     """
     try:
         record, history = run.record(), run.history()
     except RunError:
         return []  # no epoch is finished
+    folder = folder_for(record["data"]["title"]) if folder is None else folder
     name, protocol = record["name"], record["experiment"]["protocol"]
     figures = {
         f"{name}_curves": curves({name: history}, f"{run_title(record)}, validation by the {protocol} protocol"),
@@ -64,7 +65,7 @@ def run_triptychs(run: RunFolder, images: int = SHOWN, progress: bool = True) ->
         image, label = dataset[index]
         samples.append((image, label, predict_image(model, image, experiment.precision)))
     shown = f"{len(chosen)} of the validation images, epoch {checkpoint['epoch']}, full protocol"
-    return triptychs(samples, dataset, f"{run_title(run.record())}: {shown}")
+    return triptychs(samples, dataset, f"{run_title(run.record())}\n{shown}")
 
 
 def run_title(record: dict[str, Any]) -> str:
@@ -79,5 +80,5 @@ def run_title(record: dict[str, Any]) -> str:
 def _per_class_iou(record: dict[str, Any]) -> Figure:
     """Show the classes of a finished run by every protocol that it was measured by."""
     results = {f"{protocol} protocol": result["iou_per_class"] for protocol, result in record["validation"].items()}
-    title = f"{run_title(record)}: best epoch {record['best_epoch']}, {' and '.join(results)}"
+    title = f"{run_title(record)}\nvalidation at epoch {record['best_epoch']}, {' and '.join(results)}"
     return per_class_iou(results, record["data"]["class_names"], title)

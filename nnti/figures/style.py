@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,6 +19,8 @@ __all__ = ["STYLE", "WIDTH", "Page", "bare_page", "draw_legend", "legend_shape",
 
 WIDTH = 7.1  # inches
 FONT, TITLE_FONT = 8, 9.5  # points
+TITLE_LETTERS = 92  # of a title's line
+LETTER, LEGEND_ENTRY = 0.066, 0.52  # inches: a letter of average width, what a legend's entry needs beside its name
 DARK, PALE = "#333333", "#d9d9d9"
 
 STYLE = {
@@ -85,7 +88,9 @@ def run_style(number: int) -> dict:
     }
 
 
-def page(height: float, title: str, rows: int = 1, columns: int = 1, below: float = 0.0) -> tuple[Figure, Sequence[Axes]]:
+def page(
+    height: float, title: str, rows: int = 1, columns: int = 1, below: float = 0.0
+) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure with a grid of panels `height` inches high, and the panels in reading order.
 
     The title's strip above and the `below` inches under the panels, for a legend, come on top of `height`.
@@ -101,7 +106,7 @@ def page(height: float, title: str, rows: int = 1, columns: int = 1, below: floa
 
 def bare_page(height: float, title: str, below: float = 0.0) -> tuple[Figure, float]:
     """Return an empty figure with a title, and the inches that the title takes; `height` and `below` as in `page`."""
-    text = textwrap.fill(title, 92)
+    text = "\n".join(_wrap(line) for line in title.splitlines())
     above = 0.12 + 0.17 * len(text.splitlines())
     total = above + height + below
     figure = Page(figsize=(WIDTH, total))
@@ -109,11 +114,21 @@ def bare_page(height: float, title: str, below: float = 0.0) -> tuple[Figure, fl
     return figure, above
 
 
+def _wrap(line: str) -> str:
+    """Break a line that is wider than the page into lines of about equal length."""
+    lines = -(-len(line) // TITLE_LETTERS)
+    return textwrap.fill(line, TITLE_LETTERS if lines < 2 else len(line) // lines + 8)
+
+
 def legend_shape(names: Sequence[str]) -> tuple[int, float]:
     """Return the number of columns of a legend as wide as the page, and its height in inches."""
-    columns = max(1, min(len(names), int(WIDTH / (0.52 + 0.066 * max(map(len, names), default=0)))))
-    rows = -(-len(names) // columns)
-    columns = -(-len(names) // max(1, rows))  # as few columns as so many rows need: even rows
+    lengths = [len(name) for name in names] or [0]
+    for columns in range(len(lengths), 0, -1):
+        widths = [LEGEND_ENTRY + LETTER * part.max() for part in np.array_split(lengths, columns)]
+        if sum(widths) <= WIDTH:
+            break
+    rows = -(-len(lengths) // columns)
+    columns = -(-len(lengths) // rows)  # as few columns as so many rows need: even rows
     return columns, 0.08 + 0.172 * rows
 
 

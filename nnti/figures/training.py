@@ -22,7 +22,7 @@ PANELS = ("dice", "f1", "mean_iou", "pixel_accuracy", "sensitivity", "loss")
 SPLITS = {"train": "training", "val": "validation"}
 
 FOOTNOTE = (
-    "Dice and F1 are one and the same number for hard labels: (a) = (b), (g) = (h). Sensitivity = mean pixel accuracy.\n"
+    "Dice and F1 are the same number for hard labels: (a) = (b), (g) = (h). Sensitivity is mean pixel accuracy.\n"
     "A quantity has the same scale in training and validation. Validation at epoch 0: the untrained network."
 )
 
@@ -35,7 +35,7 @@ def curves(histories: Mapping[str, pd.DataFrame], title: str) -> Figure:
         histories: label of a run → its history, as `RunFolder.history` returns it.
         title: what was trained and measured: model, data, images, protocol.
     """
-    columns, legend = legend_shape(list(histories))
+    _, legend = legend_shape(list(histories))
     footnote = 0.36
     figure, panels = page(7.6, title, 4, 3, below=legend + footnote)
     names = [(split, metric) for split in SPLITS for metric in PANELS]
@@ -79,7 +79,8 @@ def poly_schedule(experiment: Experiment, steps_per_epoch: int) -> Figure:
     total = experiment.epochs * steps_per_epoch
     iterations = np.arange(total)
     rates = [experiment.learning_rate * poly(iteration, total, experiment.power) for iteration in iterations]
-    text = f"{experiment.name}: {experiment.learning_rate:g} · (1 − iteration / {total})^{experiment.power:g}"
+    spread = f"{total} iterations in {experiment.epochs} epochs"
+    text = f"{experiment.name}: poly schedule of power {experiment.power:g}, {spread}"
     figure, (axes,) = page(2.5, text)
     axes.plot(iterations, rates, color=run_style(0)["color"], linewidth=1.5)
     _rate_axis(axes)
@@ -101,8 +102,8 @@ def _draw_runs(axes: Axes, histories: Mapping[str, pd.DataFrame], column: str) -
         axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", va="center", color=DARK)
     last = max((history["epoch"].max() for history in histories.values() if len(history)), default=1)
     axes.set_xlim(-0.02 * max(last, 1), 1.02 * max(last, 1))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=(1, 2, 5, 10)))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 2.5, 5, 10)))
 
 
 def _top(histories: Mapping[str, pd.DataFrame], metric: str) -> float:
@@ -116,7 +117,7 @@ def _top(histories: Mapping[str, pd.DataFrame], metric: str) -> float:
 
 def _rate_axis(axes: Axes) -> None:
     axes.set_ylabel("learning rate")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.06 * max((max(line.get_ydata(), default=0) for line in axes.lines), default=0) or 1)
     axes.yaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
 
 
