@@ -4,7 +4,9 @@ Paszke, Chaurasia, Kim, Culurciello, 2016, arXiv:1606.02147; block and stage nam
 
 Where this deviates, and why:
 - the transposed convolutions are 3 × 3 instead of 2 × 2, so that odd sizes come back exactly;
-- poolings round up and strided projections are padded to match, so that any input of at least 1 × 1 pixel works.
+- poolings round up and strided projections are padded to match, so that any input of at least 1 × 1 pixel works;
+- the normalisation that ends each extension starts at a tenth of its usual scale (in the manner of Goyal et al., 2017,
+  arXiv:1706.02677): two dozen untrained extensions would otherwise drown what the main branches carry.
 """
 
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from nnti.models.architecture import Block
 __all__ = ["ENet"]
 
 DILATIONS = (2, 4, 8, 16)
+EXTENSION_SCALE = 0.1
 
 
 class ENet(nn.Module):
@@ -118,9 +121,7 @@ class Bottleneck(nn.Module):
             *_norm_act(inner, activation),
             *conv,
             *_norm_act(inner, activation),
-            nn.Conv2d(inner, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.Dropout2d(dropout),
+            *_expand(inner, channels, dropout),
         )
         self.activation = activation(channels)
 
@@ -146,9 +147,7 @@ class Downsampling(nn.Module):
             *_norm_act(inner, nn.PReLU),
             nn.Conv2d(inner, inner, 3, padding=1, bias=False),
             *_norm_act(inner, nn.PReLU),
-            nn.Conv2d(inner, out_channels, 1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.Dropout2d(dropout),
+            *_expand(inner, out_channels, dropout),
         )
         self.activation = nn.PReLU(out_channels)
 
@@ -175,9 +174,7 @@ class Upsampling(nn.Module):
         self.deconv = nn.ConvTranspose2d(inner, inner, 3, stride=2, padding=1, bias=False)
         self.expand = nn.Sequential(
             *_norm_act(inner, _relu),
-            nn.Conv2d(inner, out_channels, 1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.Dropout2d(dropout),
+            *_expand(inner, out_channels, dropout),
         )
         self.activation = nn.ReLU()
 
@@ -192,6 +189,13 @@ def _context_bottlenecks(channels: int, dropout: float) -> Iterator[Bottleneck]:
     for number, dilation in enumerate(DILATIONS):
         yield Bottleneck(channels, dropout, asymmetric=number % 2 == 1)
         yield Bottleneck(channels, dropout, dilation=dilation)
+
+
+def _expand(inner: int, channels: int, dropout: float) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Make the end of an extension: 1×1 convolution, normalisation, spatial dropout."""
+    norm = nn.BatchNorm2d(channels)
+    nn.init.constant_(norm.weight, EXTENSION_SCALE)
+    return nn.Conv2d(inner, channels, 1, bias=False), norm, nn.Dropout2d(dropout)
 
 
 def _norm_act(channels: int, activation) -> tuple[nn.Module, nn.Module]:
