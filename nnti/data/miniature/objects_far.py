@@ -23,7 +23,8 @@ def flying_aeroplane(rng: Random) -> Sketch:
 
 
 def _plane(rng: Random, draw: Callable[[Sketch, Random, Colour, Colour], None]) -> Sketch:
-    sketch, hull, accent = Sketch(), rng.choice([(228, 230, 234), paint(rng), metal(rng)]), paint(rng)
+    hull = rng.choice([(228, 230, 234), (228, 230, 234), metal(rng), paint(rng)])
+    sketch, accent = Sketch(), paint(rng, 0.6)
     draw(sketch, rng, hull, accent)
     return sketch
 
@@ -120,7 +121,7 @@ def _propeller_plane(sketch: Sketch, rng: Random, hull: Colour, accent: Colour) 
 
 def train(rng: Random) -> Sketch:
     """A locomotive with its carriages on rails: seen along the track, or a steam engine from the side."""
-    sketch, body, stripe = Sketch(), paint(rng), paint(rng)
+    sketch, body, stripe = Sketch(), paint(rng, 0.22), paint(rng)
     rng.choice([_train_front, _train_front, _steam_engine, _tram_side])(sketch, rng, body, stripe)
     return sketch
 
@@ -211,7 +212,7 @@ def _carriage(sketch: Sketch, left: float, right: float, body: Colour, stripe: C
 
 def boat(rng: Random) -> Sketch:
     """A hull with a pointed bow: with sails, with a cabin, or a small rowing boat."""
-    sketch, hull, accent = Sketch(), paint(rng), paint(rng)
+    sketch, hull, accent = Sketch(), paint(rng, 0.04), paint(rng)
     rng.choice([_sailing_boat, _sailing_boat, _motor_boat, _rowing_boat])(sketch, rng, hull, accent)
     return sketch
 

@@ -11,6 +11,9 @@ from nnti.data.miniature.sketch import Colour, Sketch
 
 __all__ = ["Build", "add_eye", "add_legs", "add_patches", "add_trunk", "cow", "horse", "sheep"]
 
+CHESTNUT = (98, 58, 36), (78, 48, 34), (120, 72, 40)
+PIED = (236, 230, 220), (226, 220, 212)
+
 
 @dataclass(frozen=True)
 class Build:
@@ -75,7 +78,7 @@ def _turns(count: int) -> list[float]:
 
 def horse(rng: Random) -> Sketch:
     """Long legs, arched neck with a mane, long tail."""
-    sketch, build, colour = Sketch(), Build(rng.uniform(0.46, 0.56), 0.26, 0.25, 0.13, 0.05), coat(rng)
+    sketch, build, colour = Sketch(), Build(rng.uniform(0.46, 0.56), 0.26, 0.25, 0.13, 0.05), coat(rng, *CHESTNUT)
     mane = rng.choice([shade(colour, 0.45), (40, 32, 30), (222, 210, 190)])
     hoof, r, graze = (50, 44, 42), build.reach, rng.random() < 0.25
     add_legs(sketch, rng, build, colour, hoof, near=False)
@@ -111,8 +114,8 @@ def horse(rng: Random) -> Sketch:
 
 def cow(rng: Random) -> Sketch:
     """Heavy trunk with patches, horns, udder."""
-    sketch, build, colour = Sketch(), Build(rng.uniform(0.56, 0.66), 0.34, 0.33, 0.14, 0.065), coat(rng)
-    spots, r, graze = rng.choice([(240, 234, 224), (40, 36, 36), shade(colour, 0.6)]), build.reach, rng.random() < 0.3
+    sketch, build, colour = Sketch(), Build(rng.uniform(0.56, 0.66), 0.34, 0.33, 0.14, 0.065), coat(rng, *PIED)
+    spots, r, graze = rng.choice([(40, 36, 36), (40, 36, 36), shade(colour, 0.6)]), build.reach, rng.random() < 0.3
     add_legs(sketch, rng, build, colour, (56, 48, 44), near=False)
     sketch.limb(
         [(-r - 0.24, 1.2, 0.04), (-r - 0.31, 0.9, 0.03), (-r - 0.3, 0.5, 0.03), (-r - 0.3, 0.42, 0.06)],
@@ -146,9 +149,7 @@ def cow(rng: Random) -> Sketch:
 def sheep(rng: Random) -> Sketch:
     """A round fleece of curls on thin legs, bare dark or pale face."""
     sketch, build = Sketch(), Build(rng.uniform(0.44, 0.54), 0.36, 0.36, 0.1, 0.055)
-    fleece = rng.choice(
-        [(232, 226, 210), (222, 212, 190), (200, 190, 174), (120, 104, 92), (84, 76, 74), (150, 130, 108)]
-    )
+    fleece = coat(rng, (232, 226, 210), (222, 212, 190), (240, 234, 222))
     face, r = rng.choice([(52, 46, 44), (216, 200, 178), (130, 106, 88), shade(fleece, 0.85)]), build.reach
     head = (r + 0.48, 0.62 if rng.random() < 0.3 else 1.3)
     add_legs(sketch, rng, build, face, shade(face, 0.5), near=False, material="plain")

@@ -14,7 +14,7 @@ __all__ = ["bottle", "chair", "diningtable", "pottedplant", "sofa", "tvmonitor"]
 def bottle(rng: Random) -> Sketch:
     """A body with shoulders, a narrow neck, a cap and a label, shining."""
     sketch = Sketch()
-    glass = rng.choice([(48, 96, 60), (120, 72, 34), (168, 200, 204), (36, 56, 50), paint(rng)])
+    glass = rng.choice([(44, 112, 62), (36, 84, 54), (48, 96, 60), (120, 72, 34), (168, 200, 204), paint(rng)])
     label, cap = rng.choice([(238, 232, 214), paint(rng)]), paint(rng)
     wide, shoulder, neck = rng.uniform(0.17, 0.27), rng.uniform(0.52, 0.8), rng.uniform(0.055, 0.085)
     side = [
@@ -41,7 +41,7 @@ def bottle(rng: Random) -> Sketch:
 
 def chair(rng: Random) -> Sketch:
     """A seat on four thin legs with a back: of slats, upholstered, or an office chair on castors."""
-    sketch, frame, cushion = Sketch(), wood(rng), paint(rng)
+    sketch, frame, cushion = Sketch(), wood(rng), paint(rng, 0.93)
     if rng.random() < 0.22:
         _office_chair(sketch, rng, frame, cushion)
         return sketch
@@ -92,7 +92,7 @@ def _office_chair(sketch: Sketch, rng: Random, frame: Colour, cushion: Colour) -
 def diningtable(rng: Random) -> Sketch:
     """A wide top seen from slightly above, on legs or one foot, often with a cloth and laid with plates."""
     sketch, top = Sketch(), wood(rng)
-    cloth = paint(rng) if rng.random() < 0.4 else None
+    cloth = paint(rng, 0.11) if rng.random() < 0.4 else None
     if rng.random() < 0.4:
         _round_table(sketch, top, cloth)
         centre, spread = (0.0, 0.8), (0.7, 0.1)
@@ -155,7 +155,7 @@ def pottedplant(rng: Random) -> Sketch:
     sketch, green = Sketch(), leaf(rng)
     top = rng.uniform(0.34, 0.5)
     rng.choice([_broad_leaves, _sword_leaves, _bushy, _broad_leaves, _cactus])(sketch, rng, green, top)
-    pot, wide = rng.choice([(178, 96, 62), (196, 116, 80), paint(rng), (226, 220, 208)]), rng.uniform(0.22, 0.3)
+    pot, wide = rng.choice([(178, 96, 62), (196, 116, 80), (186, 100, 66), paint(rng)]), rng.uniform(0.22, 0.3)
     sketch.polygon([(-wide, top), (wide, top), (wide * 0.72, 0), (-wide * 0.72, 0)], pot)
     if rng.random() < 0.4:
         sketch.box(-0.5, top * 0.4, 0.5, top * 0.6, shade(paint(rng), 0.9), clip=True, solid=False)
@@ -227,7 +227,7 @@ def _cactus(sketch: Sketch, rng: Random, green: Colour, top: float) -> None:
 
 def sofa(rng: Random) -> Sketch:
     """A low, wide seat with back, arms and cushions on short feet."""
-    sketch, cover, material = Sketch(), paint(rng), rng.choice(["cloth", "cloth", "checks", "stripes", "plain"])
+    sketch, cover, material = Sketch(), paint(rng, 0.77), rng.choice(["cloth", "cloth", "checks", "stripes", "plain"])
     half, back, feet = rng.choice([0.8, 1.1, 1.25]), rng.uniform(0.8, 1.0), wood(rng)
     arm, seats = rng.uniform(0.18, 0.26), 2 if half < 1.0 else 3
     for x in (-half + 0.1, half - 0.1):

@@ -13,7 +13,7 @@ __all__ = ["bird", "cat", "dog", "flying_bird"]
 
 def dog(rng: Random) -> Sketch:
     """Long muzzle with a black nose, hanging or pointed ears, raised tail; standing or sitting."""
-    sketch, colour = Sketch(), coat(rng)
+    sketch, colour = Sketch(), coat(rng, (222, 184, 120), (206, 164, 96))
     mark = rng.choice([(236, 226, 208), shade(colour, 0.5), shade(colour, 1.25)])
     if rng.random() < 0.35:
         sketch.limb([(-0.45, 0.12, 0.07), (-0.75, 0.2, 0.06), (-0.9, 0.45, 0.03)], colour, material="fur")
@@ -74,7 +74,7 @@ def _dog_head(sketch: Sketch, rng: Random, at: tuple[float, float], colour: Colo
 
 def cat(rng: Random) -> Sketch:
     """Round face with pointed ears and whiskers, long curved tail, often striped; sitting, walking or lying."""
-    sketch, colour = Sketch(), coat(rng)
+    sketch, colour = Sketch(), coat(rng, (226, 124, 48), (206, 104, 40))
     pale = rng.choice([(238, 230, 216), shade(colour, 1.2), colour])
     stripe = shade(colour, 0.58) if rng.random() < 0.6 else None
     rng.choice([_cat_sitting, _cat_walking, _cat_lying])(sketch, rng, colour, pale, stripe)
@@ -179,7 +179,7 @@ def flying_bird(rng: Random) -> Sketch:
 
 def _plumage(rng: Random) -> tuple[Colour, Colour, Colour, Colour]:
     """Return the colours of body, belly, wings and beak."""
-    body = rng.choice([paint, coat])(rng)
+    body = paint(rng, 0.55)
     belly = rng.choice([(236, 230, 214), shade(body, 1.3), mix(body, (220, 140, 70), 0.6)])
     return body, belly, shade(body, rng.uniform(0.5, 0.8)), rng.choice([(232, 168, 52), (60, 52, 50), (214, 110, 60)])
 

@@ -26,7 +26,7 @@ def wheel(sketch: Sketch, x: float, y: float, radius: float, rim: Colour = (176,
 
 def bicycle(rng: Random) -> Sketch:
     """Two thin spoked wheels, a diamond frame, saddle and handlebar."""
-    sketch, frame, tyre = Sketch(), paint(rng), rng.choice([DARK, (70, 60, 54), (130, 104, 70)])
+    sketch, frame, tyre = Sketch(), paint(rng, 0.36), rng.choice([DARK, (70, 60, 54), (130, 104, 70)])
     radius, base, tube = rng.uniform(0.4, 0.46), rng.uniform(0.56, 0.66), rng.uniform(0.05, 0.07)
     for x in (-base, base):
         for step in range(6):
@@ -65,7 +65,7 @@ def bicycle(rng: Random) -> Sketch:
 
 def motorbike(rng: Random) -> Sketch:
     """Two fat wheels, an engine block, a tank, a bench, an exhaust pipe."""
-    sketch, body, steel = Sketch(), paint(rng), metal(rng)
+    sketch, body, steel = Sketch(), paint(rng, 0.85), metal(rng)
     radius, base = rng.uniform(0.36, 0.42), rng.uniform(0.7, 0.8)
     for x in (-base, base):
         sketch.ring(x, radius, radius, 0.14, DARK)
@@ -115,7 +115,7 @@ def motorbike(rng: Random) -> Sketch:
 
 def car(rng: Random) -> Sketch:
     """A low body with a cabin of windows between two wheels; from the side or from the front."""
-    sketch, body = Sketch(), paint(rng)
+    sketch, body = Sketch(), paint(rng, 0.62)
     (_car_front if rng.random() < 0.3 else _car_side)(sketch, rng, body)
     return sketch
 
@@ -179,7 +179,7 @@ def _car_front(sketch: Sketch, rng: Random, body: Colour) -> None:
 
 def bus(rng: Random) -> Sketch:
     """A tall box with a row of large windows, doors and a destination sign; from the side or across a corner."""
-    sketch, body, stripe = Sketch(), paint(rng), paint(rng)
+    sketch, body, stripe = Sketch(), paint(rng, 0.14), paint(rng)
     (_bus_corner if rng.random() < 0.5 else _bus_side)(sketch, rng, body, stripe)
     return sketch
 

@@ -17,7 +17,7 @@ from nnti.data.voc import voc_colormap
 
 __all__ = ["RENDERER_VERSION", "plan_miniature", "write_miniature_voc"]
 
-RENDERER_VERSION = 1  # raise it when pictures change: older miniatures on disk are then rendered anew
+RENDERER_VERSION = 2  # raise it when pictures change: older miniatures on disk are then rendered anew
 JPEG_QUALITY = 92
 _ABANDONED = 3600  # seconds after which a half-written folder is taken for that of a killed process
 
