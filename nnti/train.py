@@ -58,6 +58,7 @@ class Fit:
         self.val_data = load_split(experiment, experiment.val_split, experiment.val_limit)
         self.loader = train_loader(experiment, self.train_data, self.device)
         self.commit = commit()  # of the code that is running, not of what the checkout holds when it ends
+        torch.backends.cudnn.deterministic = True  # the same seed gives the same numbers
         torch.manual_seed(experiment.seed)
         model = build_model(experiment.model, self.train_data.num_classes, experiment.model_arguments)
         layout = torch.channels_last if experiment.channels_last else torch.contiguous_format

@@ -5,7 +5,7 @@ from nnti.figures.masks import colorize, overlay
 from nnti.figures.output import folder_for, save
 from nnti.figures.pictures import augmentation_gallery, triptychs
 from nnti.figures.run import render_run, run_title, run_triptychs
-from nnti.figures.tables import results_table
+from nnti.figures.tables import markdown, results_table
 from nnti.figures.training import curves, learning_rate, poly_schedule
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "curves",
     "folder_for",
     "learning_rate",
+    "markdown",
     "overlay",
     "per_class_iou",
     "poly_schedule",

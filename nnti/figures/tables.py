@@ -6,7 +6,22 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["results_table"]
+__all__ = ["markdown", "results_table"]
+
+COLUMNS = {  # column of `figures.results_table` → how it is written
+    "run": str,
+    "data set": str,
+    "train images": "{:.0f}".format,
+    "val images": "{:.0f}".format,
+    "protocol": str,
+    "epochs": "{:.0f}".format,
+    "mean IoU": "{:.4f}".format,
+    "Dice (= F1)": "{:.4f}".format,
+    "pixel accuracy": "{:.4f}".format,
+    "mean pixel accuracy (= sensitivity)": "{:.4f}".format,
+    "loss": "{:.4f}".format,
+    "s/epoch": "{:.0f}".format,
+}
 
 
 def results_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -19,6 +34,14 @@ def results_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """
     rows = [_row(record, result) for record in records for result in record.get("validation", {}).values()]
     return pd.DataFrame(rows, columns=list(_row({}, {})))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table of `results_table` in Markdown, without the columns that say little."""
+    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    for _, row in table.iterrows():
+        lines.append([write(row[name]) for name, write in COLUMNS.items()])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _row(record: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:

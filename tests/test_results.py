@@ -1,0 +1,33 @@
+"""Every number that README quotes comes from a committed record."""
+
+from pathlib import Path
+
+import pytest
+
+from nnti.figures import markdown, results_table
+from nnti.records import RunFolder
+
+TOP = Path(__file__).resolve().parent.parent
+RUNS = [RunFolder(path.parent) for path in sorted((TOP / "report" / "runs").glob("*/record.json"))]
+
+
+def test_there_are_records():
+    assert RUNS
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.path.name)
+def test_records_are_complete_and_agree_with_their_history(run):
+    record, history = run.record(), run.history()
+    assert record["finished"] is True
+    assert record["name"] == run.path.name
+    assert record["commit"] and not record["commit"].endswith("-dirty")
+    assert len(history) == record["epochs"] + 1 == record["experiment"]["epochs"] + 1
+    best = history.set_index("epoch").loc[record["best_epoch"]]
+    measured = record["validation"][record["experiment"]["protocol"]]
+    assert best["val_mean_iou"] == pytest.approx(measured["mean_iou"], abs=2e-4)
+    assert record["untrained"]["val_mean_iou"] == pytest.approx(history["val_mean_iou"][0], rel=1e-6)
+
+
+def test_readme_shows_the_table_of_the_records():
+    table = markdown(results_table(run.record() for run in RUNS))
+    assert table in (TOP / "README.md").read_text(encoding="utf-8")
