@@ -67,6 +67,12 @@ class RunFolder:
         except FileNotFoundError:
             raise RunError(f"{self.path} holds no {RECORD}: it is no run folder, or no epoch is finished") from None
 
+    def clear(self) -> None:
+        """Remove what an earlier run left here, so that no checkpoint or record of it stands beside the new ones."""
+        for pattern in ("*.pt", RECORD, HISTORY, EXPERIMENT):
+            for path in self.path.glob(pattern):
+                path.unlink()
+
     def write_experiment(self, experiment: Experiment) -> None:
         """Make the folder and write the settings into it."""
         self.path.mkdir(parents=True, exist_ok=True)

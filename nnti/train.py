@@ -76,6 +76,8 @@ class Fit:
         return self.experiment.epochs - self._done()
 
     def __iter__(self) -> Iterator[dict[str, float]]:
+        if not self.rows:
+            self.run.clear()
         self.run.write_experiment(self.experiment)
         if not self.rows:
             self._finish_epoch(0, None, 0.0)

@@ -236,7 +236,9 @@ def test_a_finished_run_is_not_trained_again_unless_asked(tiny, capsys):
     list(fit(tiny, progress=False))
     assert list(fit(tiny, progress=False)) == []
     assert "is complete (2 of 2 epochs)" in capsys.readouterr().out
-    assert [row["epoch"] for row in fit(tiny, restart=True, progress=False)] == [1, 2]
+    again = fit(tiny.replace(epochs=1), restart=True, progress=False)
+    assert [row["epoch"] for row in again] == [1]
+    assert not (again.run.path / "epoch_002.pt").exists()  # nothing of the first run is left
 
 
 def test_a_folder_with_another_experiment_is_refused_and_kept(tiny):
