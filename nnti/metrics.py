@@ -34,11 +34,12 @@ class ConfusionMatrix:
         self._counts: Tensor | None = None  # num_classes² cells, then void, then invalid
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
-        """Add the pixels of `prediction` and `label`: class numbers, integer tensors of one shape, any number of axes.
+        """Add the pixels of `prediction` and `label`: class numbers, integer tensors or arrays of one shape, any shape.
 
         Raises ValueError for tensors that do not fit, and for class numbers out of range: at once on the CPU, in
         `compute` on other devices, where looking at a value would make the device wait.
         """
+        prediction, label = torch.as_tensor(prediction), torch.as_tensor(label)
         if prediction.shape != label.shape or prediction.is_floating_point():
             raise ValueError(
                 f"prediction {tuple(prediction.shape)} {prediction.dtype} and label {tuple(label.shape)} must be class "

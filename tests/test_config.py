@@ -10,6 +10,16 @@ from nnti.data import DATASETS
 from nnti.models import MODELS
 
 
+def test_the_package_offers_its_names():
+    import nnti
+
+    assert nnti.Experiment is Experiment
+    assert callable(nnti.fit)
+    assert callable(nnti.load_model)
+    assert nnti.models.ENet(3).num_classes == 3
+    assert nnti.metrics.ConfusionMatrix(3, ignore_index=255).num_classes == 3
+
+
 def test_enet_voc_is_the_reports_second_experiment():
     e = Experiment.load("enet_voc")
     assert (e.model, e.dataset, e.train_split, e.val_split) == ("enet", "voc", "train_aug", "val")

@@ -157,6 +157,7 @@ def test_uint8_and_int32_inputs_count_the_same():
     expected = computed(prediction, label, 21)["mean_iou"]
     assert computed(prediction.to(torch.uint8), label.to(torch.uint8), 21)["mean_iou"] == expected
     assert computed(prediction.int(), label.int(), 21)["mean_iou"] == expected
+    assert computed(prediction.numpy(), label.numpy().astype(np.uint8), 21)["mean_iou"] == expected
 
 
 def test_scores_leave_the_matrix_alone():

@@ -283,7 +283,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tiny):
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 def test_trains_in_every_precision_of_the_cpu_and_learns(tiny, precision):
     experiment = tiny.replace(
-        precision=precision, epochs=8, val_every=8, optimizer="adam", learning_rate=0.005, augment=False, batch_size=3
+        precision=precision, epochs=16, val_every=16, optimizer="adam", learning_rate=0.005, augment=False, batch_size=3
     )
     rows = list(fit(experiment, progress=False))
     assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
