@@ -1,11 +1,13 @@
 # make        set up, run the notebooks, draw the figures
 # make test   set up what is missing, run the tests
 #
-# PRESET=auto|miniature|short|report chooses what the notebooks train (see README)
+# PRESET=auto|miniature|short|report chooses what the notebooks train (see README);
+# RESTART=True trains again where runs/ already holds a run
 
 PYTHON ?= python3
 VENV ?= .venv
 PRESET ?= auto
+RESTART ?= False
 RUN := $(VENV)/bin/python
 NOTEBOOKS := $(wildcard notebooks/task*.ipynb)
 
@@ -32,8 +34,8 @@ notebooks: setup
 	mkdir -p runs/notebooks
 	for notebook in $(NOTEBOOKS); do \
 	  echo "running $$notebook"; \
-	  $(RUN) -m papermill $$notebook runs/notebooks/$$(basename $$notebook) -p preset $(PRESET) --kernel python3 \
-	    --no-progress-bar || exit 1; \
+	  $(RUN) -m papermill $$notebook runs/notebooks/$$(basename $$notebook) --kernel python3 \
+	    -p preset $(PRESET) -p restart $(RESTART) --no-progress-bar --log-output || exit 1; \
 	done
 
 figures: setup

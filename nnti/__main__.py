@@ -21,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("\ninterrupted; the last finished epoch is saved, the same command goes on from it", file=sys.stderr)
+        print(
+            "\ninterrupted; every finished epoch is saved, and the same command goes on after the last", file=sys.stderr
+        )
         return INTERRUPTED
     return 0
 
@@ -101,7 +103,11 @@ def experiments(options: argparse.Namespace) -> None:
             for key, value in experiment.to_dict().items():
                 print(f"{key:{width}}  {value!r:24}  {Experiment.__dataclass_fields__[key].metadata['help']}")
         else:
-            print(f"{name:28} {experiment.model} on {experiment.dataset}, {experiment.epochs} epochs")
+            augmented = "augmentation" if experiment.augment else "no augmentation"
+            print(
+                f"{name:26} {experiment.model} on {experiment.dataset} ({experiment.train_split}), "
+                f"{experiment.epochs} epochs, {experiment.optimizer}, {augmented}"
+            )
 
 
 def _line(row: dict[str, float], experiment: Experiment) -> str:
@@ -156,11 +162,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, metavar="DIR", help="default: figures/")
 
     command = _command(commands, data, "download a data set, or render the miniature")
-    command.add_argument("name", choices=("voc", "sbd", "camvid", "miniature"))
+    command.add_argument("name", choices=("voc", "sbd", "camvid", "miniature"), help="which one")
     command.add_argument("--root", type=Path, metavar="DIR", help="default: the first folder of $NNTI_DATA, else data/")
 
     command = _command(commands, experiments, "list the experiments, or explain one")
-    command.add_argument("name", nargs="?", metavar="NAME")
+    command.add_argument("name", nargs="?", metavar="NAME", help="explain this one, setting by setting")
     return parser
 
 

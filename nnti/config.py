@@ -146,8 +146,8 @@ def _find(name_or_path: str | Path) -> Path:
             return candidate
     names = Experiment.names()
     raise SettingError(
-        f"no experiment '{name_or_path}'{_nearest(str(name_or_path), names)}; "
-        f"it is one of {', '.join(names)}, a JSON file, or a run folder"
+        f"no experiment '{name_or_path}'; it is one of {', '.join(names)}, a JSON file, or a run folder"
+        f"{_nearest(str(name_or_path), names)}"
     )
 
 

@@ -27,7 +27,9 @@ def choose(name: str, preset: str = "auto") -> tuple[Experiment, str]:
     gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     problem = _problem(report) if gpu else _problem(short)
     if problem:
-        return _variant(name, "miniature"), f"{problem}\n\nThis notebook goes on with the rendered miniature."
+        return _variant(
+            name, "miniature"
+        ), f"This runs on the rendered miniature, because the data is not here.\n\n{problem}"
     if gpu:
         return report, "Data and a GPU are here: the report's own settings."
     return short, "The data is here, a GPU is not: a part of the data, two epochs. preset = 'report' takes all of it."

@@ -63,7 +63,7 @@ class Fit:
         model = build_model(experiment.model, self.train_data.num_classes, experiment.model_arguments)
         layout = torch.channels_last if experiment.channels_last else torch.contiguous_format
         self.model = model.to(self.device, memory_format=layout)
-        self.loss = build_loss(experiment, self.train_data, progress).to(self.device)
+        self.loss = self._loss(saved).to(self.device)
         self.optimizer = build_optimizer(experiment, self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.rows: list[dict[str, float]] = []
@@ -83,7 +83,7 @@ class Fit:
             self._finish_epoch(0, None, 0.0)
         forward = self._compiled()
         images = len(self) * len(self.loader) * self.experiment.batch_size
-        with tqdm(total=images, unit="img", desc=self.experiment.name, disable=not self.progress) as bar:
+        with tqdm(total=images, unit="img", desc=self.experiment.name, disable=not (self.progress and images)) as bar:
             for epoch in range(self._done() + 1, self.experiment.epochs + 1):
                 started = time.perf_counter()
                 measured = self._train_epoch(epoch, forward, bar)
@@ -231,6 +231,11 @@ class Fit:
 
     def _done(self) -> int:
         return int(self.rows[-1]["epoch"]) if self.rows else 0
+
+    def _loss(self, saved: dict[str, Any] | None) -> CrossEntropy:
+        if saved:  # counting all labels again would give the same weights
+            return CrossEntropy(saved["class_weights"], self.train_data.ignore_index)
+        return build_loss(self.experiment, self.train_data, self.progress)
 
     def _compiled(self) -> nn.Module:
         if not self.experiment.compile:

@@ -44,10 +44,19 @@ def test_train_evaluate_predict_figures(places, capsys):
     assert np.array(labels).max() < 21
     assert labels.getpalette()[15 * 3 : 16 * 3] == [192, 128, 128]
 
+    Image.open(photo).convert("RGB").save(photo.with_suffix(".jpg"))
+    assert main(["predict", "enet_voc", str(photo), str(photo.with_suffix(".jpg")), "--output", "two"]) == 0
+    assert len(list(Path("two").iterdir())) == 4  # equal stems do not overwrite each other
+    for name, message in (("none.jpg", "no such file"), (__file__, "not an image")):
+        assert main(["predict", "enet_voc", name]) == 1
+        assert message in capsys.readouterr().err
+
+    trained.rename(trained.with_name("mine"))
     capsys.readouterr()
-    assert main(["figures", "enet_voc", "--quiet"]) == 0
+    assert main(["figures", "mine", "--quiet"]) == 0
     made = [Path(line) for line in capsys.readouterr().out.split("\n") if line]
     assert {path.suffix for path in made} == {".png", ".pdf"}
+    assert all(path.name.startswith("mine_") for path in made)
     assert all(path.parent == places / "figures" and path.stat().st_size > 1000 for path in made)
     assert any("triptychs" in path.name for path in made)
 

@@ -105,7 +105,7 @@ def test_base_is_inherited_and_circles_are_refused(tmp_path, monkeypatch):
 
 
 def test_unknown_name_and_bad_file_are_explained(tmp_path):
-    with pytest.raises(SettingError, match="did you mean 'enet_voc'.*enet_camvid"):
+    with pytest.raises(SettingError, match="enet_camvid.*did you mean 'enet_voc'"):
         Experiment.load("enet_vco")
     bad = tmp_path / "bad.json"
     bad.write_text("{epochs: 3}")

@@ -30,7 +30,7 @@ def test_without_data_the_miniature_with_the_reason(here, gpu):
     assert experiment.name == "enet_voc_miniature"
     assert "was not found" in reason
     assert "python -m nnti data voc" in reason
-    assert reason.endswith("goes on with the rendered miniature.")
+    assert reason.startswith("This runs on the rendered miniature")
 
 
 def test_with_data_on_a_cpu_the_short_one_which_needs_no_sbd(here):

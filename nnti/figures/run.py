@@ -39,16 +39,18 @@ def render_run(run: RunFolder, folder: str | Path | None = None, progress: bool 
     except RunError:
         return []  # no epoch is finished
     folder = folder_for(record["data"]["title"]) if folder is None else folder
-    name, protocol = record["name"], record["experiment"]["protocol"]
+    # the folder's name, not the experiment's: several runs of one experiment have figures of their own
+    name, protocol = run.path.resolve().name, record["experiment"]["protocol"]
+    title = run_title(record, name)
     figures = {
-        f"{name}_curves": curves({name: history}, f"{run_title(record)}, validation by the {protocol} protocol"),
-        f"{name}_learning_rate": learning_rate({name: history}, run_title(record)),
+        f"{name}_curves": curves({name: history}, f"{title}, validation by the {protocol} protocol"),
+        f"{name}_learning_rate": learning_rate({name: history}, title),
     }
     if record.get("validation"):
-        figures[f"{name}_per_class_iou"] = _per_class_iou(record)
+        figures[f"{name}_per_class_iou"] = _per_class_iou(record, title)
     if run.best.is_file() and available(record["experiment"]["dataset"]):
         figures[f"{name}_triptychs"] = run_triptychs(run, progress=progress)
-    return [path for title, figure in figures.items() for path in save(figure, title, folder)]
+    return [path for name, figure in figures.items() for path in save(figure, name, folder)]
 
 
 def run_triptychs(run: RunFolder, images: int = SHOWN, progress: bool = True) -> Figure:
@@ -65,20 +67,23 @@ def run_triptychs(run: RunFolder, images: int = SHOWN, progress: bool = True) ->
         image, label = dataset[index]
         samples.append((image, label, predict_image(model, image, experiment.precision)))
     shown = f"{len(chosen)} of the validation images, epoch {checkpoint['epoch']}, full protocol"
-    return triptychs(samples, dataset, f"{run_title(run.record())}\n{shown}")
+    return triptychs(samples, dataset, f"{run_title(run.record(), run.path.resolve().name)}\n{shown}")
 
 
-def run_title(record: dict[str, Any]) -> str:
-    """Return what every title says of a run, for example "ENet on CamVid (367 train / 101 val images)"."""
+def run_title(record: dict[str, Any], name: str | None = None) -> str:
+    """Return what every title says of a run, for example "try: ENet on CamVid (367 train / 101 val images)".
+
+    `name` is the run's; None: its experiment's.
+    """
     data, model = record["data"], record["experiment"]["model"]
     model = MODELS[model].__name__ if model in MODELS else model
     counts = f"({data['train_images']} train / {data['val_images']} val images)"
     where = f"{data['title']} {counts}".replace(") (", "; ")  # a title that ends in a remark: one pair of brackets
-    return f"{record['name']}: {model} on {where}"
+    return f"{name or record['name']}: {model} on {where}"
 
 
-def _per_class_iou(record: dict[str, Any]) -> Figure:
+def _per_class_iou(record: dict[str, Any], title: str) -> Figure:
     """Show the classes of a finished run by every protocol that it was measured by."""
     results = {f"{protocol} protocol": result["iou_per_class"] for protocol, result in record["validation"].items()}
-    title = f"{run_title(record)}\nvalidation at epoch {record['best_epoch']}, {' and '.join(results)}"
+    title = f"{title}\nvalidation at epoch {record['best_epoch']}, {' and '.join(results)}"
     return per_class_iou(results, record["data"]["class_names"], title)

@@ -27,7 +27,7 @@ def count_parameters(module: nn.Module) -> int:
 def architecture_table(model: nn.Module, size: tuple[int, int] = (512, 512)) -> pd.DataFrame:
     """Run one blank image of `size` (H, W) through the model and tabulate every block that `model.blocks()` yields.
 
-    Columns: stage, name, type, channels, height, width, stride (input height over output height), parameters.
+    Columns: stage, name, type, channels, height, width, stride (input height over output height, rounded), parameters.
     """
     blocks, shapes = list(model.blocks()), {}
     hooks = [
@@ -55,7 +55,7 @@ def _row(block: Block, shape: torch.Size, size: tuple[int, int]) -> dict:
         "channels": channels,
         "height": height,
         "width": width,
-        "stride": size[0] / height,
+        "stride": round(size[0] / height),
         "parameters": count_parameters(block.module),
     }
 
