@@ -60,8 +60,8 @@ class ConfusionMatrix:
             self._counts = torch.zeros(size, dtype=torch.int64, device=cell.device)
         if cell.device.type == "cpu":
             self._counts += torch.bincount(cell, minlength=size)
-        else:  # bincount asks a GPU for its largest value and waits for the answer; scatter_add_ does not
-            self._counts.scatter_add_(0, cell, torch.ones_like(cell))
+        else:
+            _add_without_waiting(self._counts, cell)
 
     def _check(self) -> None:
         invalid = int(self._counts[-1])
@@ -111,6 +111,11 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
         "sensitivity_per_class": sensitivity,
         "pixels_per_class": truth,
     }
+
+
+def _add_without_waiting(counts: Tensor, cell: Tensor) -> None:
+    """Count cells on a GPU, whose bincount would ask for the largest value and wait for the answer."""
+    counts.scatter_add_(0, cell, torch.ones_like(cell))
 
 
 def _divide(numerator, denominator) -> np.ndarray:

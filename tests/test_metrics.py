@@ -8,7 +8,7 @@ import sklearn.metrics
 import torch
 import torchmetrics.functional.classification as reference
 
-from nnti.metrics import METRICS, ConfusionMatrix, scores
+from nnti.metrics import METRICS, ConfusionMatrix, _add_without_waiting, scores
 
 
 def random_pair(num_classes: int, shape=(4, 33, 41), void=0.1, seed=0):
@@ -141,15 +141,22 @@ def test_logits_are_refused_with_the_fix():
         ConfusionMatrix(3).update(torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long))
 
 
-def test_the_path_for_other_devices_counts_the_same(monkeypatch):
-    """scatter_add_ in place of bincount, on the CPU's tensors."""
+def test_counting_without_waiting_counts_the_same(monkeypatch):
+    """The way of other devices, taken on the CPU."""
     prediction, label = random_pair(6)
-    n = 6
-    cell = torch.where(label == 255, n * n, label.clamp_max(n - 1) * n + prediction).flatten()
-    counts = torch.zeros(n * n + 2, dtype=torch.int64).scatter_add_(0, cell, torch.ones_like(cell))
-    matrix = ConfusionMatrix(n)
-    matrix.update(prediction, label)
-    assert np.array_equal(counts[:-2].view(n, n).numpy(), matrix.matrix())
+    expected = ConfusionMatrix(6)
+    expected.update(prediction, label)
+
+    def add(self, cell):
+        if self._counts is None:
+            self._counts = torch.zeros(6 * 6 + 2, dtype=torch.int64)
+        _add_without_waiting(self._counts, cell)
+
+    monkeypatch.setattr(ConfusionMatrix, "_add", add)
+    matrix = ConfusionMatrix(6)
+    matrix.update(prediction[:2], label[:2])
+    matrix.update(prediction[2:], label[2:])
+    assert np.array_equal(matrix.matrix(), expected.matrix())
 
 
 def test_uint8_and_int32_inputs_count_the_same():
