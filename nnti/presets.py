@@ -14,9 +14,9 @@ PRESETS = ("auto", "report", "short", "miniature")
 def choose(name: str, preset: str = "auto") -> tuple[Experiment, str]:
     """Return the experiment `name` as `preset` has it, and a sentence that says what was chosen and why.
 
-    - 'report': as the report describes it; hours on a GPU.
-    - 'short': real data, a small part of it, two epochs: `<name>_short`; minutes on a CPU.
-    - 'miniature': the rendered miniature data set: `<name>_miniature`; a minute on a CPU, no download.
+    - 'report': as the report describes it; meant for a GPU.
+    - 'short': real data, a small part of it, two epochs: `<name>_short`; a first look on a CPU.
+    - 'miniature': the rendered miniature data set: `<name>_miniature`; two minutes on a CPU, no download.
     - 'auto': 'report' where the data and a GPU are here, 'short' where the data is, else 'miniature'.
     """
     if preset not in PRESETS:

@@ -21,7 +21,7 @@ from nnti.metrics import METRICS
 from nnti.models import build_model
 from nnti.paths import home, runs_dir
 
-__all__ = ["RunError", "RunFolder", "find_run", "list_runs", "load_model"]
+__all__ = ["RunError", "RunFolder", "find_run", "history_row", "list_runs", "load_checkpoint", "load_model"]
 
 RECORD, HISTORY, EXPERIMENT = "record.json", "history.csv", "experiment.json"
 
@@ -68,8 +68,8 @@ class RunFolder:
             raise RunError(f"{self.path} holds no {RECORD}: it is no run folder, or no epoch is finished") from None
 
     def clear(self) -> None:
-        """Remove what an earlier run left here, so that no checkpoint or record of it stands beside the new ones."""
-        for pattern in ("*.pt", RECORD, HISTORY, EXPERIMENT):
+        """Remove the files of an earlier run, so that none stands beside the new ones; other files are left alone."""
+        for pattern in ("last.pt", "best.pt", "epoch_[0-9][0-9][0-9]*.pt", RECORD, HISTORY, EXPERIMENT):
             for path in self.path.glob(pattern):
                 path.unlink()
 

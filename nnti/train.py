@@ -50,8 +50,8 @@ class Fit:
     """
 
     def __init__(self, experiment: Experiment, run_dir: str | Path, restart: bool, progress: bool):
-        self.experiment, self.run, self.progress = experiment, RunFolder(run_dir), progress
-        saved = self._saved(restart)
+        self.experiment, self.run, self.progress, self.restart = experiment, RunFolder(run_dir), progress, restart
+        saved = self._saved()
         self.device = resolve_device(experiment.device)
         self.dtype = resolve_precision(experiment.precision, self.device)
         self.train_data = load_split(experiment, experiment.train_split, experiment.train_limit)
@@ -76,7 +76,7 @@ class Fit:
         return self.experiment.epochs - self._done()
 
     def __iter__(self) -> Iterator[dict[str, float]]:
-        if not self.rows:
+        if self.restart and not self.rows:
             self.run.clear()
         self.run.write_experiment(self.experiment)
         if not self.rows:
@@ -204,9 +204,12 @@ class Fit:
             "untrained": {key: value for key, value in self.rows[0].items() if key.startswith("val_")},
         }
 
-    def _saved(self, restart: bool) -> dict[str, Any] | None:
+    def _saved(self) -> dict[str, Any] | None:
         """Return the folder's last checkpoint if the run is to go on with it."""
-        if restart or not self.run.last.is_file():
+        if self.restart:
+            return None
+        if not self.run.last.is_file():
+            self._refuse_foreign_folder()
             return None
         saved = load_checkpoint(self.run.last)
         changed = Experiment.from_dict(saved["experiment"]).differences(self.experiment)
@@ -217,6 +220,15 @@ class Fit:
                 "it, or another run_dir (--run-dir) to keep both"
             )
         return saved
+
+    def _refuse_foreign_folder(self) -> None:
+        """Results without a checkpoint to go on from, such as a committed record, must not be written over."""
+        found = [path.name for path in (self.run.best, self.run.path / "record.json") if path.exists()]
+        if found:
+            raise RunError(
+                f"{self.run.path} holds {' and '.join(found)} of a run but no {self.run.last.name} to go on from. Pass "
+                "another run_dir (--run-dir) to keep it, or restart=True (--restart) to replace it"
+            )
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.model.load_state_dict(saved["model"])

@@ -35,7 +35,7 @@ def test_there_are_notebooks():
 def test_kept_without_outputs_in_short_cells(path):
     notebook = read(path)
     kinds = "".join("c" if cell.cell_type == "code" else "m" for cell in notebook.cells)
-    assert "ccc" not in kinds.lstrip("m")[3:]  # at most two code cells in a row, but for the setup at the top
+    assert "ccc" not in kinds  # at most two code cells in a row
     for cell in notebook.cells:
         if cell.cell_type == "code":
             assert cell.outputs == []

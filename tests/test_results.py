@@ -8,6 +8,7 @@ from nnti.figures import markdown, results_table
 from nnti.records import RunFolder
 
 TOP = Path(__file__).resolve().parent.parent
+README = (TOP / "README.md").read_text(encoding="utf-8")
 RUNS = [RunFolder(path.parent) for path in sorted((TOP / "report" / "runs").glob("*/record.json"))]
 
 
@@ -30,4 +31,18 @@ def test_records_are_complete_and_agree_with_their_history(run):
 
 def test_readme_shows_the_table_of_the_records():
     table = markdown(results_table(run.record() for run in RUNS))
-    assert table in (TOP / "README.md").read_text(encoding="utf-8")
+    assert table in README
+
+
+def test_readme_quotes_the_camvid_record():
+    run = RunFolder(TOP / "report" / "runs" / "enet_camvid")
+    record, loss = run.record(), run.history()["train_loss"].dropna()
+    quoted = [
+        f"mean IoU is {record['untrained']['val_mean_iou']:.4f}",
+        f"fell from {loss.iloc[0]:.3f} in the first",
+        f"epoch to {loss.iloc[-1]:.3f} in the last",
+        f"*validation* split after {record['epochs']} epochs",
+        f"Device: {record['device']}, {record['precision']}",
+        f"{record['versions']['torch']}, seed {record['seed']};",
+    ]
+    assert [text for text in quoted if text not in README] == []

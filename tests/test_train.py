@@ -241,6 +241,18 @@ def test_a_finished_run_is_not_trained_again_unless_asked(tiny, capsys):
     assert not (again.run.path / "epoch_002.pt").exists()  # nothing of the first run is left
 
 
+def test_results_without_a_checkpoint_are_refused_and_kept(tiny, tmp_path):
+    folder = tmp_path / "record_only"
+    folder.mkdir()
+    (folder / "record.json").write_text("{}")
+    (folder / "mine.pt").write_bytes(b"not ours")
+    with pytest.raises(RunError, match=r"holds record.json of a run but no last.pt"):
+        fit(tiny, folder, progress=False)
+    assert (folder / "record.json").read_text() == "{}"
+    list(fit(tiny, folder, restart=True, progress=False))
+    assert (folder / "mine.pt").read_bytes() == b"not ours"  # whatever is not a run's stays
+
+
 def test_a_folder_with_another_experiment_is_refused_and_kept(tiny):
     run = fit(tiny, progress=False).run
     list(fit(tiny, progress=False))
