@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnti.config import Experiment, SettingError, parse_setting
 from nnti.data import DataError
+from nnti.models import WeightsError
 from nnti.records import RunError, find_run, list_runs
 
 FAILED, INTERRUPTED = 1, 130
@@ -17,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (SettingError, DataError, RunError, FloatingPointError) as error:
+    except (SettingError, DataError, RunError, WeightsError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:

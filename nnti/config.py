@@ -37,10 +37,12 @@ class Experiment:
 
     name: str = setting("experiment", "what the run folder, figures and tables call it")
     # model
-    model: Literal["enet"] = setting("enet", "architecture")
+    model: Literal["enet", "r2unet", "pspnet"] = setting("enet", "architecture")
     model_arguments: dict[str, Any] = setting({}, "further arguments of the model's constructor")
     # data
-    dataset: Literal["voc", "camvid", "voc_miniature"] = setting("voc", "data set")
+    dataset: Literal["voc", "cityscapes", "camvid", "voc_miniature", "cityscapes_miniature"] = setting(
+        "voc", "data set"
+    )
     train_split: str = setting("train", "split to learn from")
     val_split: str = setting("val", "split to measure on")
     train_limit: int | None = setting(None, "use only this many training images, spread evenly (None: all)", 1)
@@ -58,6 +60,7 @@ class Experiment:
     # optimiser
     optimizer: Literal["sgd", "adam"] = setting("sgd", "update rule")
     learning_rate: float = setting(0.01, "base learning rate of the decoder or head", 1e-8, 10)
+    backbone_factor: float = setting(0.1, "learning rate of a pretrained backbone, times learning_rate", 0, 10)
     momentum: float = setting(0.9, "momentum of SGD, first beta of Adam", 0, 0.9999)
     weight_decay: float = setting(1e-4, "L2 penalty", 0, 1)
     # schedule: lr = learning_rate · (1 − iteration / all iterations)^power
@@ -66,6 +69,7 @@ class Experiment:
     batch_size: int = setting(8, "images per step", 1, 4096)
     # loss
     class_weighting: Literal["none", "enet"] = setting("none", "'enet': 1/ln(1.02 + p) for a class with pixel share p")
+    auxiliary_weight: float = setting(0.4, "share of an auxiliary head's cross entropy, where a model has one", 0, 10)
     # validation and checkpoints
     protocol: Literal["report", "full"] = setting(
         "report", "'report': shorter side to val_size, centre crop; 'full': own size"

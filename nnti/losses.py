@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnti.models.outputs import Outputs, final_logits
+
 __all__ = ["CrossEntropy", "LossSum", "enet_class_weights"]
 
 
@@ -15,35 +17,60 @@ class LossSum(NamedTuple):
 
     Attributes:
         total: weighted sum over pixels, scalar. weight: sum of the pixels' weights, scalar.
+        auxiliary: what an auxiliary head adds to `total` in training, scalar.
     """
 
     total: Tensor
     weight: Tensor
+    auxiliary: Tensor | float = 0.0
 
     @property
     def mean(self) -> Tensor:
-        """The loss to minimise; 0 (not NaN) where every pixel is void."""
+        """The loss of the network's final output; 0 (not NaN) where every pixel is void."""
         return self.total / self.weight.clamp_min(1e-12)
+
+    @property
+    def objective(self) -> Tensor:
+        """What training minimises: `mean`, and the auxiliary head's share where there is one."""
+        return (self.total + self.auxiliary) / self.weight.clamp_min(1e-12)
 
 
 class CrossEntropy(nn.Module):
-    """Cross entropy of logits (B, C, H, W) against labels (B, H, W), optionally with one weight per class."""
+    """Cross entropy of a network's outputs against labels (B, H, W).
 
-    def __init__(self, class_weights: np.ndarray | None = None, ignore_index: int = 255):
+    Args:
+        class_weights: one weight per class; None: all 1.
+        ignore_index: label of void pixels.
+        auxiliary_weight: share of an auxiliary head's cross entropy (PSPNet paper, section 4: 0.4).
+    """
+
+    def __init__(self, class_weights: np.ndarray | None = None, ignore_index: int = 255, auxiliary_weight: float = 0.4):
         super().__init__()
         weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights)
-        self.ignore_index = ignore_index
+        self.ignore_index, self.auxiliary_weight = ignore_index, auxiliary_weight
 
-    def forward(self, logits: Tensor, label: Tensor) -> LossSum:
-        """Return the sum over pixels and the sum of weights that it is to be divided by."""
-        total = F.cross_entropy(
+    def forward(self, outputs: Tensor | Outputs, label: Tensor) -> LossSum:
+        """Return the sums over pixels and the sum of weights that they are to be divided by.
+
+        `outputs` are logits (B, C, H, W), or `Outputs` of a network with an auxiliary head.
+        """
+        total = self._total(final_logits(outputs), label)
+        if not isinstance(outputs, Outputs):
+            return LossSum(total, self._weight(label))
+        auxiliary = self.auxiliary_weight * self._total(outputs.auxiliary, label)
+        return LossSum(total, self._weight(label), auxiliary)
+
+    def _total(self, logits: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(
             logits.float(), label, self.class_weights, ignore_index=self.ignore_index, reduction="sum"
         )
+
+    def _weight(self, label: Tensor) -> Tensor:
         valid = label != self.ignore_index
         if self.class_weights is None:
-            return LossSum(total, valid.sum().float())
-        return LossSum(total, (self.class_weights[label.where(valid, 0)] * valid).sum())
+            return valid.sum().float()
+        return (self.class_weights[label.where(valid, 0)] * valid).sum()
 
 
 def enet_class_weights(pixels_per_class: np.ndarray) -> np.ndarray:

@@ -110,8 +110,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn
     """
     path = RunFolder(path).best if Path(path).is_dir() else Path(path)
     checkpoint = load_checkpoint(path, device)
-    settings = checkpoint["experiment"]
-    model = build_model(settings["model"], len(checkpoint["class_names"]), settings["model_arguments"])
+    settings, classes = checkpoint["experiment"], len(checkpoint["class_names"])
+    model = build_model(settings["model"], classes, settings["model_arguments"], pretrained=False)
     model.load_state_dict(checkpoint.pop("model"))
     checkpoint.pop("optimizer", None)
     return model.to(device).eval(), checkpoint

@@ -11,14 +11,15 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from nnti.config import Experiment
+from nnti.config import Experiment, SettingError
 from nnti.data import class_frequencies
 from nnti.device import autocast, commit, device_name, resolve_device, resolve_precision, versions
 from nnti.evaluate import evaluate, prepare
+from nnti.health import normalization_gap
 from nnti.loaders import load_split, train_loader
 from nnti.losses import CrossEntropy, LossSum, enet_class_weights
 from nnti.metrics import ConfusionMatrix
-from nnti.models import build_model, count_parameters
+from nnti.models import build_model, count_parameters, final_logits
 from nnti.paths import runs_dir
 from nnti.records import RunError, RunFolder, history_row, load_checkpoint
 
@@ -60,7 +61,9 @@ class Fit:
         self.commit = commit()  # of the code that is running, not of what the checkout holds when it ends
         torch.backends.cudnn.deterministic = True  # the same seed gives the same numbers
         torch.manual_seed(experiment.seed)
-        model = build_model(experiment.model, self.train_data.num_classes, experiment.model_arguments)
+        arguments = experiment.model_arguments
+        model = build_model(experiment.model, self.train_data.num_classes, arguments, pretrained=saved is None)
+        _check_batch(experiment, model)
         layout = torch.channels_last if experiment.channels_last else torch.contiguous_format
         self.model = model.to(self.device, memory_format=layout)
         self.loss = self._loss(saved).to(self.device)
@@ -103,11 +106,11 @@ class Fit:
             self._set_learning_rate((epoch - 1) * len(self.loader) + step)
             images, label = prepare(batch, self.experiment, self.device)
             with autocast(self.device, self.dtype):
-                logits = forward(images)
-            loss = self.loss(logits, label)
-            self._update(loss.mean)
+                outputs = forward(images)
+            loss = self.loss(outputs, label)
+            self._update(loss.objective)
             total = LossSum(total.total + loss.total.detach(), total.weight + loss.weight)
-            matrix.update(logits.detach().max(1).indices, label)
+            matrix.update(final_logits(outputs).detach().max(1).indices, label)
             bar.update(len(images))
             if time.perf_counter() - shown > 1:
                 bar.set_postfix(epoch=f"{epoch}/{self.experiment.epochs}", loss=f"{float(loss.mean.detach()):.3f}")
@@ -160,7 +163,8 @@ class Fit:
             protocol: evaluate(self.model, self.experiment, self.val_data, protocol, self.loss, self.progress)
             for protocol in PROTOCOLS
         }
-        self.run.write_record({**self._record(), "finished": True, "validation": measured})
+        health = normalization_gap(self.model, self.experiment, self.train_data, self.progress)
+        self.run.write_record({**self._record(), "finished": True, "validation": measured, "health": health})
 
     def _checkpoint(self, epoch: int, val: dict | None) -> dict[str, Any]:
         scores = {name: value for name, value in (val or {}).items() if not isinstance(value, np.ndarray)}
@@ -246,7 +250,7 @@ class Fit:
 
     def _loss(self, saved: dict[str, Any] | None) -> CrossEntropy:
         if saved:  # counting all labels again would give the same weights
-            return CrossEntropy(saved["class_weights"], self.train_data.ignore_index)
+            return _cross_entropy(self.experiment, self.train_data, saved["class_weights"])
         return build_loss(self.experiment, self.train_data, self.progress)
 
     def _compiled(self) -> nn.Module:
@@ -264,8 +268,16 @@ def poly(iteration: int, max_iterations: int, power: float) -> float:
 
 
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimiser of an experiment; every group remembers its base rate as `initial_lr`."""
-    groups = [{"params": list(model.parameters()), "initial_lr": experiment.learning_rate}]
+    """Return the optimiser of an experiment; every group remembers its base rate as `initial_lr`.
+
+    A model may offer `parameter_groups()`; its group "backbone" learns at `backbone_factor` times the base rate.
+    """
+    offered = getattr(model, "parameter_groups", lambda: {"all": list(model.parameters())})()
+    factors = {"backbone": experiment.backbone_factor}
+    groups = [
+        {"params": parameters, "initial_lr": experiment.learning_rate * factors.get(name, 1.0)}
+        for name, parameters in offered.items()
+    ]
     options = {"lr": experiment.learning_rate, "weight_decay": experiment.weight_decay}
     if experiment.optimizer == "adam":
         return torch.optim.Adam(groups, betas=(experiment.momentum, 0.999), **options)
@@ -275,6 +287,19 @@ def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Opt
 def build_loss(experiment: Experiment, train_data, progress: bool = True) -> CrossEntropy:
     """Return the loss of an experiment; class weights come from the pixel counts of the training split."""
     if experiment.class_weighting == "none":
-        return CrossEntropy(ignore_index=train_data.ignore_index)
+        return _cross_entropy(experiment, train_data, None)
     pixels = class_frequencies(train_data, progress=progress)
-    return CrossEntropy(enet_class_weights(pixels), train_data.ignore_index)
+    return _cross_entropy(experiment, train_data, enet_class_weights(pixels))
+
+
+def _cross_entropy(experiment: Experiment, train_data, class_weights) -> CrossEntropy:
+    return CrossEntropy(class_weights, train_data.ignore_index, experiment.auxiliary_weight)
+
+
+def _check_batch(experiment: Experiment, model: nn.Module) -> None:
+    smallest = getattr(model, "smallest_batch", 1)
+    if experiment.batch_size < smallest:
+        raise SettingError(
+            f"batch_size={experiment.batch_size}: {type(model).__name__} trains on at least {smallest} images at a "
+            f"time, because it normalises over single values per image; set batch_size to {smallest} or more"
+        )

@@ -1,23 +1,49 @@
 """The networks: normalised images (B, 3, H, W) → logits (B, num_classes, H, W)."""
 
+import inspect
+
 from torch import nn
 
-from nnti.models.architecture import architecture_table, count_parameters
+from nnti.models.architecture import Block, architecture_table, count_parameters, trace
 from nnti.models.enet import ENet
+from nnti.models.outputs import Outputs, final_logits
+from nnti.models.pspnet import PSPNet, WeightsError
+from nnti.models.r2unet import R2UNet
 
-__all__ = ["MODELS", "ENet", "architecture_table", "build_model", "count_parameters"]
+__all__ = [
+    "MODELS",
+    "Block",
+    "ENet",
+    "Outputs",
+    "PSPNet",
+    "R2UNet",
+    "WeightsError",
+    "architecture_table",
+    "build_model",
+    "count_parameters",
+    "final_logits",
+    "trace",
+]
 
-MODELS = {"enet": ENet}
+MODELS = {"enet": ENet, "r2unet": R2UNet, "pspnet": PSPNet}
 
 
-def build_model(name: str, num_classes: int, arguments: dict | None = None) -> nn.Module:
+def build_model(name: str, num_classes: int, arguments: dict | None = None, pretrained: bool = True) -> nn.Module:
     """Build a model from its name and its constructor's arguments.
 
-    Raises ValueError, naming the arguments that the model has, if one does not fit.
+    `pretrained=False` never fetches weights, whatever the arguments say: for who loads a checkpoint's own afterwards.
+
+    Raises ValueError, naming the arguments that the model has, if one does not fit; WeightsError without a connection.
     """
+    model, arguments = MODELS[name], dict(arguments or {})
+    known = inspect.signature(model).parameters
+    unknown = [argument for argument in arguments if argument not in known]
+    if unknown:
+        has = ", ".join(argument for argument in known if argument != "num_classes")
+        raise ValueError(f"model_arguments={arguments}: {model.__name__} has no {', '.join(unknown)}; it has {has}")
+    if not pretrained and "pretrained" in known:
+        arguments["pretrained"] = False
     try:
-        return MODELS[name](num_classes, **(arguments or {}))
+        return model(num_classes, **arguments)
     except TypeError as error:
-        raise ValueError(
-            f"model_arguments={arguments} do not fit {name}: {error}; see help({MODELS[name].__name__})"
-        ) from error
+        raise ValueError(f"model_arguments={arguments} do not fit: {error}; see help({model.__name__})") from error

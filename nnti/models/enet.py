@@ -66,14 +66,14 @@ class ENet(nn.Module):
         yield from self._stage("1", self.down1, self.stage1)
         yield from self._stage("2", self.down2, self.stage2)
         yield from self._stage("3", None, self.stage3)
-        yield from self._stage("4", self.up4, self.stage4)
-        yield from self._stage("5", self.up5, [self.stage5])
+        yield from self._stage("4", self.up4, self.stage4, ("bottleneck3.8", "bottleneck2.0"))  # map, pooling indices
+        yield from self._stage("5", self.up5, [self.stage5], ("bottleneck4.2", "bottleneck1.0"))
         yield Block("", "fullconv", "transposed 3×3 × 2", self.head)
 
     @staticmethod
-    def _stage(stage: str, resampling: nn.Module | None, bottlenecks) -> Iterator[Block]:
+    def _stage(stage: str, resampling: nn.Module | None, bottlenecks, inputs: tuple[str, ...] = ()) -> Iterator[Block]:
         if resampling is not None:
-            yield Block(stage, f"bottleneck{stage}.0", resampling.kind, resampling)
+            yield Block(stage, f"bottleneck{stage}.0", resampling.kind, resampling, inputs)
         for number, bottleneck in enumerate(bottlenecks, start=1):
             yield Block(stage, f"bottleneck{stage}.{number}", bottleneck.kind, bottleneck)
 

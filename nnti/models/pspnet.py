@@ -1,0 +1,169 @@
+"""PSPNet: a pyramid of pooled context on a dilated backbone.
+
+Zhao, Shi, Qi, Wang, Jia, 2017, arXiv:1612.01105, Fig 3; the backbone comes from timm, with ImageNet weights.
+
+Where this deviates, and why:
+- any timm backbone that can keep its output at an eighth of the input serves; the default, `resnet50s`, is the
+  ResNet-50 with the three-convolution stem that the paper's authors trained with;
+- logits grow to the image's size in one bilinear step with `align_corners=False`, as everything else here is sampled.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnti.models.architecture import Block
+from nnti.models.outputs import Outputs
+
+__all__ = ["PSPNet", "PyramidPooling", "WeightsError"]
+
+WIDTH = 512  # channels of the head, and of all pyramid levels together on the paper's backbone: a quarter each
+
+
+class WeightsError(RuntimeError):
+    """Pretrained weights could not be fetched; the message says how to go on."""
+
+
+class PSPNet(nn.Module):
+    """Backbone, pyramid pooling and head; (B, 3, H, W) normalised images → (B, num_classes, H, W) logits.
+
+    In training mode it returns `Outputs`, whose second part comes from an auxiliary head on the backbone's last but
+    one stage (paper, section 4), and needs at least two images: the pyramid's 1 × 1 level has one value per image and
+    channel, and batch normalisation cannot do with one in all.
+
+    Args:
+        num_classes: number of output channels.
+        backbone: any name of `timm.list_models()` whose features can be had at `output_stride`.
+        pretrained: fetch the backbone's ImageNet weights (once, by timm, into its cache).
+        output_stride: input size over feature size.
+        bins: the pyramid's levels, as numbers of cells along each side.
+        dropout: before each classifier.
+
+    Raises:
+        WeightsError: no connection for the weights.
+        ValueError: an argument is impossible.
+    """
+
+    smallest_batch = 2
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "resnet50s",
+        pretrained: bool = True,
+        output_stride: int = 8,
+        bins: Sequence[int] = (1, 2, 3, 6),
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes={num_classes}: it must be at least 1")
+        self.num_classes = num_classes
+        self.backbone = _backbone(backbone, pretrained, output_stride)
+        middle, deep = self.backbone.feature_info.channels()
+        self.pyramid = PyramidPooling(deep, deep // len(bins), bins)
+        self.fuse = _conv_norm_relu(deep + len(bins) * (deep // len(bins)), WIDTH, 3)
+        self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(WIDTH, num_classes, 1))
+        self.auxiliary = nn.Sequential(
+            _conv_norm_relu(middle, WIDTH, 3), nn.Dropout2d(dropout), nn.Conv2d(WIDTH, num_classes, 1)
+        )
+
+    def forward(self, images: Tensor) -> Tensor | Outputs:
+        """Return logits (B, num_classes, H, W) of normalised images (B, 3, H, W), in training mode as `Outputs`."""
+        if self.training and len(images) < self.smallest_batch:
+            raise ValueError(f"PSPNet trains on at least {self.smallest_batch} images at a time; set batch_size to 2")
+        middle, deep = self.backbone(images)  # (B, 1024, H/8, W/8), (B, 2048, H/8, W/8)
+        logits = _grow(self.head(self.fuse(self.pyramid(deep))), images)
+        if not self.training:
+            return logits
+        return Outputs(logits, _grow(self.auxiliary(middle), images))
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters by how fast they should learn: "backbone" (pretrained) and "head" (new)."""
+        backbone = list(self.backbone.parameters())
+        known = {id(parameter) for parameter in backbone}
+        return {"backbone": backbone, "head": [p for p in self.parameters() if id(p) not in known]}
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows of the architecture table; the pyramid's levels all read the backbone's end."""
+        backbone = list(_backbone_blocks(self.backbone))
+        yield from backbone
+        deep, names = backbone[-1].name, []
+        for bin, level in zip(self.pyramid.bins, self.pyramid.levels, strict=True):
+            names.append(f"pool {bin}×{bin}")
+            yield Block("pyramid", names[-1], f"mean of {bin}×{bin} cells, 1×1", level, (deep,))
+        yield Block("head", "fuse", "3×3", self.fuse, (deep, *names))
+        yield Block("head", "classifier", "1×1", self.head)
+        middle = backbone[-2].name if len(backbone) > 1 else deep
+        yield Block("auxiliary", "auxiliary", "3×3, 1×1, in training only", self.auxiliary, (middle,))
+
+
+class PyramidPooling(nn.Module):
+    """A map beside its means over grids of cells: (B, C, h, w) → (B, C + len(bins) · level_channels, h, w).
+
+    Args:
+        channels: of the map. level_channels: that each level is reduced to.
+        bins: cells along each side, one number per level.
+    """
+
+    def __init__(self, channels: int, level_channels: int, bins: Sequence[int]):
+        super().__init__()
+        self.bins = tuple(bins)
+        self.levels = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(bin), *_conv_norm_relu(channels, level_channels, 1)) for bin in bins
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = [_grow(level(x), x) for level in self.levels]  # each (B, level_channels, h, w)
+        return torch.cat([x, *levels], dim=1)
+
+
+def _backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
+    """Return the last two stages of a timm model, as a module that gives [middle, deep]."""
+    if ":" not in name and not timm.is_model(name.split(".")[0]):  # "hf-hub:…" and "local-dir:…" are timm's to resolve
+        near = timm.list_models(f"*{name}*")[:5] or ["resnet50s", "resnet18", "resnet101s"]
+        raise ValueError(f"timm has no backbone '{name}'; near it: {', '.join(near)}")
+    options = {"features_only": True, "output_stride": output_stride, "out_indices": (-2, -1)}
+    try:
+        return timm.create_model(name, pretrained=pretrained, **options)
+    except (NotImplementedError, AssertionError, TypeError) as error:
+        raise ValueError(
+            f"backbone '{name}' cannot give features at output_stride {output_stride} "
+            f"({error or type(error).__name__}); ResNets, EfficientNets, ConvNeXts and MobileNets can"
+        ) from error
+    except Exception as error:  # the hub's client raises many kinds where there is no connection
+        if not pretrained:
+            raise
+        raise WeightsError(
+            f"the ImageNet weights of '{name}' could not be fetched ({type(error).__name__}). Go online once, and timm "
+            "keeps them; or train without them: model_arguments={"
+            f'"backbone": "{name}", "pretrained": false}}, for which a longer training and backbone_factor=1 are right'
+        ) from error
+
+
+def _backbone_blocks(backbone: nn.Module) -> Iterator[Block]:
+    """Yield a block per stage: modules that run before the first one with blocks inside are its stem."""
+    children = dict(backbone.items()) if isinstance(backbone, nn.ModuleDict) else {}
+    stages = {name: module for name, module in children.items() if name.startswith(("layer", "stages", "blocks"))}
+    if not stages:
+        yield Block("backbone", "backbone", type(backbone).__name__, backbone)
+        return
+    stem = [module for name, module in children.items() if name not in stages]
+    if stem:
+        yield Block("backbone", "stem", "convolutions, max-pool", stem[-1], (), tuple(stem[:-1]))
+    for name, module in stages.items():
+        kinds = [type(part).__name__ for part in module.children()]
+        yield Block("backbone", name, f"{len(kinds)} × {kinds[0]}" if kinds else type(module).__name__, module)
+
+
+def _conv_norm_relu(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
+
+
+def _grow(x: Tensor, like: Tensor) -> Tensor:
+    """Resize a map bilinearly to the height and width of another."""
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
