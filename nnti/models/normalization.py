@@ -16,12 +16,12 @@ def batch_norms(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Let normalisations in training mode use the batch's statistics and leave their running ones alone."""
-    norms = [norm for norm in batch_norms(model) if norm.training and norm.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    """Let normalisations in training mode update copies of their running statistics, which are then thrown away."""
+    own = [(norm, dict(norm._buffers)) for norm in batch_norms(model)]
+    for norm, buffers in own:
+        norm._buffers.update({name: None if value is None else value.clone() for name, value in buffers.items()})
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, buffers in own:
+            norm._buffers.update(buffers)

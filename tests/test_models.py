@@ -1,0 +1,138 @@
+"""What is promised of every network, whatever its architecture."""
+
+import pytest
+import torch
+from torch import nn
+
+from nnti.losses import CrossEntropy
+from nnti.models import MODELS, Outputs, architecture_table, build_model, count_parameters, final_logits, trace
+from nnti.models.normalization import batch_norms
+
+SMALL = {
+    "enet": {},
+    "r2unet": {"widths": [8, 12, 16, 20, 24]},
+    "pspnet": {"backbone": "resnet18", "pretrained": False},
+}
+
+
+@pytest.fixture(params=sorted(MODELS))
+def model(request) -> nn.Module:
+    torch.manual_seed(0)
+    return build_model(request.param, 7, SMALL[request.param])
+
+
+def test_every_model_is_tested_here():
+    assert sorted(SMALL) == sorted(MODELS)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 31), (33, 65), (48, 64), (90, 121)])
+def test_any_size_comes_back(model, size):
+    with torch.inference_mode():
+        assert model.eval()(torch.randn(1, 3, *size)).shape == (1, 7, *size)
+
+
+def test_eval_is_deterministic_and_does_not_depend_on_the_batch(model):
+    images = torch.randn(3, 3, 48, 80)
+    with torch.inference_mode():
+        model.train()(images)  # running statistics that are not the initial ones
+        model.eval()
+        together, again = model(images), model(images)
+        alone = torch.cat([model(image[None]) for image in images])
+        beside_others = model(torch.cat([images[2:], 9 * torch.randn(2, 3, 48, 80)]))[:1]
+    assert torch.equal(together, again)
+    scale = together.abs().max()
+    assert (together - alone).abs().max() < 1e-4 * scale
+    assert (together[2:] - beside_others).abs().max() < 1e-4 * scale
+
+
+def test_every_parameter_gets_a_gradient(model):
+    for norm in batch_norms(model):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)  # a new ResNet's blocks begin at a factor of zero
+    # of two values, which is what two images leave of a 1 × 1 pyramid level, normalisation keeps the signs alone
+    outputs = model.train()(torch.randn(4, 3, 65, 47))
+    CrossEntropy()(outputs, torch.randint(0, 7, (4, 65, 47))).objective.backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+def test_state_dict_round_trip(model):
+    with torch.no_grad():
+        model.train()(torch.randn(2, 3, 40, 56))
+    name = next(name for name, kind in MODELS.items() if isinstance(model, kind))
+    torch.manual_seed(1)
+    copy = build_model(name, 7, SMALL[name])
+    images = torch.randn(1, 3, 40, 56)
+    with torch.inference_mode():
+        assert not torch.equal(model.eval()(images), copy.eval()(images))
+        copy.load_state_dict(model.state_dict())
+        assert torch.equal(model.eval()(images), copy.eval()(images))
+
+
+def test_training_and_eval_mode_return_what_they_promise(model):
+    images = torch.randn(2, 3, 40, 56)
+    assert isinstance(model.eval()(images), torch.Tensor)
+    outputs = model.train()(images)
+    assert final_logits(outputs).shape == (2, 7, 40, 56)
+    assert isinstance(outputs, torch.Tensor | Outputs)
+
+
+def test_the_table_accounts_for_every_parameter(model):
+    table = architecture_table(model, (96, 128))
+    assert table["parameters"].sum() == count_parameters(model)
+    assert table["name"].is_unique
+
+
+def test_the_table_has_the_sizes_of_a_real_forward_pass(model):
+    seen, hooks = {}, []
+    for block in model.blocks():
+        hook = block.module.register_forward_hook(lambda _, __, out, name=block.name: seen.update({name: out}))
+        hooks.append(hook)
+    with torch.no_grad():
+        model.train()(torch.randn(2, 3, 50, 70))
+    for hook in hooks:
+        hook.remove()
+    for row in architecture_table(model, (50, 70)).itertuples():
+        output = seen[row.name]
+        output = output[-1] if isinstance(output, list) else output[0] if isinstance(output, tuple) else output
+        assert output.shape[1:] == (row.channels, row.height, row.width)
+
+
+def test_inputs_of_blocks_are_blocks_before_them(model):
+    known = set()
+    for block in model.blocks():
+        assert set(block.inputs) <= known
+        known.add(block.name)
+
+
+def test_tracing_leaves_the_model_as_it_was(model):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.eval()
+    outputs = trace(model, (64, 96), images=3)
+    architecture_table(model, (64, 96))
+    assert final_logits(outputs).shape == (3, 7, 64, 96) and final_logits(outputs).is_meta
+    assert not model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_learns_to_tell_two_halves_apart(model):
+    """A picture that is dark left and bright right is segmented after a few steps, in eval mode too."""
+    images = torch.randn(4, 3, 32, 32) * 0.1
+    images[..., 16:] += 1
+    label = torch.zeros(4, 32, 32, dtype=torch.long)
+    label[..., 16:] = 1
+    optimizer, loss = torch.optim.Adam(model.parameters(), 3e-3), CrossEntropy()
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss(model.train()(images), label).objective.backward()
+        optimizer.step()
+    with torch.inference_mode():
+        assert (model.eval()(images).argmax(1) == label).float().mean() > 0.9
+
+
+def test_arguments_that_do_not_fit_are_named(model):
+    name = next(name for name, kind in MODELS.items() if isinstance(model, kind))
+    with pytest.raises(ValueError, match="has no depth; it has "):
+        build_model(name, 21, {"depth": 3})
+    with pytest.raises(ValueError, match="num_classes=0"):
+        build_model(name, 0, SMALL[name])
