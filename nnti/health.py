@@ -37,7 +37,8 @@ def normalization_gap(
         `images`, `split`, and the mean IoU with either kind: `train_mode_mean_iou`, `eval_mode_mean_iou`.
     """
     batch = min(experiment.batch_size, len(dataset))
-    some = torch.utils.data.Subset(dataset, evenly_spread(len(dataset), max(batch, images // batch * batch)))
+    whole_batches = max(1, min(images, len(dataset)) // batch) * batch
+    some = torch.utils.data.Subset(dataset, evenly_spread(len(dataset), whole_batches))
     loader = val_loader(experiment, some, next(model.parameters()).device, "report")
     found, mode = {}, model.training
     try:

@@ -1,12 +1,14 @@
 """Which experiment a notebook runs: the report's own, a short one, or the miniature's, depending on what is here."""
 
+from typing import Any
+
 import torch
 
 from nnti.config import Experiment, SettingError
 from nnti.data import DataError
 from nnti.loaders import load_split
 
-__all__ = ["PRESETS", "choose"]
+__all__ = ["PRESETS", "adjust", "choose"]
 
 PRESETS = ("auto", "report", "short", "miniature")
 
@@ -33,6 +35,17 @@ def choose(name: str, preset: str = "auto") -> tuple[Experiment, str]:
     if gpu:
         return report, "Data and a GPU are here: the report's own settings."
     return short, "The data is here, a GPU is not: a part of the data, two epochs. preset = 'report' takes all of it."
+
+
+def adjust(experiment: Experiment, **changes: Any) -> Experiment:
+    """Return the experiment with some settings changed, as a run of its own; a change to None keeps what there is.
+
+    The name gets the changes as a suffix, so that runs with other numbers of epochs or seeds lie beside each other. The
+    device is no part of it: a run may go on elsewhere.
+    """
+    changes = {name: value for name, value in changes.items() if value is not None}
+    suffix = "".join(f"_{name}{value}" for name, value in changes.items() if name != "device")
+    return experiment.replace(name=experiment.name + suffix, **changes)
 
 
 def _variant(name: str, preset: str) -> Experiment:

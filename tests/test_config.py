@@ -35,6 +35,26 @@ def test_enet_voc_plain_differs_in_augmentation_and_size_alone():
     assert changed == {"name": ("enet_voc", "enet_voc_plain"), "augment": (True, False), "crop_size": (380, 512)}
 
 
+@pytest.mark.parametrize("model", ["r2unet", "pspnet"])
+def test_tasks_2_and_3_are_the_reports(model):
+    e = Experiment.load(f"{model}_cityscapes")
+    assert (e.model, e.dataset, e.train_split, e.val_split) == (model, "cityscapes", "train", "val")
+    assert (e.batch_size, e.base_size, e.crop_size, e.epochs) == (3, 1024, 512, 80)
+    assert (e.augment, e.scale, e.rotate, e.flip, e.blur) == (True, (0.5, 2.0), 10.0, 0.5, 1.0)
+    assert (e.optimizer, e.learning_rate, e.momentum, e.weight_decay, e.power) == ("sgd", 0.01, 0.9, 1e-4, 1.0)
+    assert (e.val_every, e.checkpoint_every, e.protocol, e.val_size) == (5, 10, "report", 512)
+    assert (e.class_weighting, e.backbone_factor, e.auxiliary_weight) == ("none", 0.1, 0.4)
+    assert e.model_arguments == {}  # the published sizes, and ImageNet weights for PSPNet
+
+
+def test_r2unet_per_step_differs_in_its_norms_alone():
+    for preset in ("", "_short", "_miniature"):
+        one, other = (Experiment.load(f"r2unet_cityscapes{norm}{preset}") for norm in ("", "_per_step"))
+        changed = one.differences(other)
+        assert set(changed) == {"name", "model_arguments"}
+        assert changed["model_arguments"][1] == {**one.model_arguments, "step_norm": "per_step"}
+
+
 @pytest.mark.parametrize("name", Experiment.names())
 def test_every_shipped_experiment_is_valid_and_named_like_its_file(name):
     assert Experiment.load(name).name == name

@@ -4,8 +4,8 @@ import pytest
 import torch
 from layouts import write_sbd, write_voc
 
-from nnti.config import SettingError
-from nnti.presets import choose
+from nnti.config import Experiment, SettingError
+from nnti.presets import adjust, choose
 
 
 @pytest.fixture
@@ -63,3 +63,12 @@ def test_the_two_experiments_of_task_1_differ_alike_in_every_preset(here):
         changed = choose("enet_voc", preset)[0].differences(choose("enet_voc_plain", preset)[0])
         assert set(changed) <= {"name", "augment", "crop_size"}
         assert changed["augment"] == (True, False)
+
+
+def test_an_adjusted_experiment_is_a_run_of_its_own():
+    experiment = Experiment(name="base", epochs=5)
+    assert adjust(experiment, epochs=None, seed=None, device=None) == experiment
+    changed = adjust(experiment, epochs=3, seed=1, device="cpu")
+    assert (changed.name, changed.epochs, changed.seed, changed.device) == ("base_epochs3_seed1", 3, 1, "cpu")
+    with pytest.raises(SettingError, match="epoch"):
+        adjust(experiment, epoch=3)
