@@ -1,8 +1,10 @@
 """Builders of tiny data sets in exactly the layout and file formats of the originals."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+from cityscapesscripts.helpers.labels import labels as LABELS
 from PIL import Image
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
@@ -17,6 +19,26 @@ CAMVID = {
     "train": ["0001TP_006690", "0001TP_006720", "0006R0_f00930"],
     "val": ["0016E5_07959"],
     "test": ["0001TP_008550"],
+}
+# one city whose sequences are long, one with a hyphen, one whose frames are not the 19th
+CITYSCAPES = {
+    "train": ["aachen_000000_000019", "aachen_000001_000019", "hamburg_000000_000042"],
+    "val": ["frankfurt_000000_000294", "munster_000173_000019"],
+    "test": ["berlin_000543_000019"],
+    "train_extra": ["bad-honnef_000000_000000", "troisdorf_000000_000073", "troisdorf_000000_000103"],
+}
+# where the archives were unpacked: images, images of train_extra, fine labels, coarse labels
+CITYSCAPES_LAYOUTS = {
+    "plain": ("leftImg8bit", "leftImg8bit", "gtFine", "gtCoarse"),
+    "archives": (
+        "leftImg8bit_trainvaltest/leftImg8bit",
+        "leftImg8bit_trainextra/leftImg8bit",
+        "gtFine_trainvaltest/gtFine",
+        "gtCoarse/gtCoarse",
+    ),
+    "images apart": ("leftImg8bit_trainvaltest/leftImg8bit", "leftImg8bit", "gtFine", "gtCoarse"),
+    "labels apart": ("leftImg8bit", "leftImg8bit_trainextra/leftImg8bit", "gtFine_trainvaltest/gtFine", "gtCoarse"),
+    "one folder, one beside": ("cityscapes/leftImg8bit", "Cityscapes/leftImg8bit", "gtFine", "Cityscapes/gtCoarse"),
 }
 
 
@@ -100,6 +122,43 @@ def write_camvid(folder: Path, splits=("train", "val", "test"), ending: str = ".
             lines.append(f"/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png")
         write_list(folder / f"{split}.txt", lines)
     return folder
+
+
+def write_cityscapes(root: Path, layout: str = "plain", splits=("train", "val", "test")) -> Path:
+    """Write leftImg8bit and gtFine below `root`; "train_extra" among the splits adds its images and all of gtCoarse."""
+    images, extra, fine, coarse = CITYSCAPES_LAYOUTS[layout]
+    for split in splits:
+        for name in CITYSCAPES[split]:
+            city = name.split("_")[0]
+            folder = root / (extra if split == "train_extra" else images) / split / city
+            save_image(folder / f"{name}_leftImg8bit.png", draw_image(name))
+            if split != "train_extra":
+                save_cityscapes(root / fine / split / city / f"{name}_gtFine", cityscapes_label(name, split))
+            if "train_extra" in splits and split != "test":
+                save_cityscapes(root / coarse / split / city / f"{name}_gtCoarse", cityscapes_label(name, "coarse"))
+            (folder / f"._{name}_leftImg8bit.png").write_bytes(b"what macOS leaves on foreign disks")
+            (folder.parent / ".DS_Store").write_bytes(b"and in every folder")
+    return root
+
+
+def cityscapes_label(name: str, kind: str) -> np.ndarray:
+    """Label ids; as published, those of the test images are void but for the frame of the picture."""
+    if kind != "test":
+        return draw_label(name, 34, 3, kind)
+    label = np.zeros(size_of(name), dtype=np.uint8)
+    label[-5:] = 1
+    return label
+
+
+def save_cityscapes(stem: Path, label: np.ndarray) -> None:
+    """Write the four files of one labelled image."""
+    colours = np.array([(*entry.color, 255) for entry in LABELS if entry.id >= 0], dtype=np.uint8)
+    save_image(stem.with_name(f"{stem.name}_labelIds.png"), label)
+    save_image(stem.with_name(f"{stem.name}_instanceIds.png"), label.astype(np.uint16) * 1000)
+    save_image(stem.with_name(f"{stem.name}_color.png"), colours[label])
+    height, width = label.shape
+    polygons = {"imgHeight": height, "imgWidth": width, "objects": []}
+    stem.with_name(f"{stem.name}_polygons.json").write_text(json.dumps(polygons))
 
 
 def sbd_label(name: str) -> np.ndarray:

@@ -1,14 +1,16 @@
 """The command line, called as a user calls it: `main([...])` in-process, and once as a real process."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from layouts import write_voc
+from layouts import CITYSCAPES, write_cityscapes, write_voc
 from PIL import Image
 
 from nnti.__main__ import main
@@ -61,6 +63,32 @@ def test_train_evaluate_predict_figures(places, capsys):
     assert any("triptychs" in path.name for path in made)
 
 
+def test_windows_scales_and_flip(places, capsys):
+    """From training to files that Cityscapes' evaluation takes; numbers always with how they came about."""
+    write_cityscapes(places / "data")
+    assert main(["train", "enet_voc", "--quiet", "--run-dir", "city", "--set", "dataset=cityscapes", *SETTINGS]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "city", "--quiet", "--sliding", "--scales", "0.75", "1", "--flip"]) == 0
+    shown = capsys.readouterr().out
+    assert "full   protocol, sliding 48 × 48, overlap 0.33, scales 0.75 1, flip: loss" in shown
+    assert "report" not in shown
+    assert main(["evaluate", "city", "--flip", "--protocol", "both"]) == 1
+    assert "protocol='report'" in capsys.readouterr().err
+
+    command = ["predict", "city", str(places / "data" / "leftImg8bit"), "--quiet", "--format", "cityscapes"]
+    assert main([*command, "--output", "results", "--sliding", "--crop-size", "24", "--scales", "1", "2"]) == 0
+    names = [f"{name}_pred_labelIds.png" for split in ("train", "val", "test") for name in CITYSCAPES[split]]
+    assert sorted(path.name for path in Path("results").iterdir()) == sorted(names)
+    assert sorted(Path(line).name for line in capsys.readouterr().out.split()) == sorted(names)
+    for wrong, message in (
+        (["--crop-size", "24"], "give --sliding as well"),
+        (["--scales", "0"], "scales=(0.0,)"),
+        (["--sliding", "--crop-size", "2"], "crop_size=2"),
+    ):
+        assert main([*command, *wrong]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_run_dir_resume_and_restart(places, capsys):
     command = ["train", "enet_voc", "--quiet", "--run-dir", "mine", "--set", *SETTINGS]
     assert main(command) == 0
@@ -87,6 +115,36 @@ def test_errors_are_one_message_and_exit_code_1(places, capsys, command, message
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_data_cityscapes_without_an_account_explains_it(places, monkeypatch, capsys):
+    monkeypatch.setattr("cityscapesscripts.download.downloader.appdirs.user_data_dir", lambda *names: "appdir")
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # no terminal, even where the tests have one
+    monkeypatch.setattr("nnti.data.archives.shutil.disk_usage", lambda path: SimpleNamespace(free=10**12))
+    for option in ([], ["--coarse"], ["--root", "other"]):
+        assert main(["data", "cityscapes", *option]) == 1
+        error = capsys.readouterr().err
+        for part in ("cityscapes-dataset.com/register", "credentials.json", "gtFine_trainvaltest.zip"):
+            assert part in error
+        assert ("leftImg8bit_trainextra.zip" in error) == (option == ["--coarse"])
+    assert main(["data", "voc", "--coarse"]) == 1
+    assert "--coarse goes with cityscapes only" in capsys.readouterr().err
+
+
+def test_data_renders_one_or_both_miniatures(places, monkeypatch, capsys):
+    def cityscapes(root):
+        folder = write_cityscapes(root / "cityscapes")
+        (folder / "miniature.json").write_text("{}")
+        return folder
+
+    monkeypatch.setattr("nnti.data.miniature.write_miniature_voc", lambda root: write_voc(root, marker=True))
+    monkeypatch.setattr("nnti.data.miniature.write_miniature_cityscapes", cityscapes, raising=False)
+    assert main(["data", "cityscapes_miniature", "--root", "one"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(Path("one/cityscapes"))
+    assert [path.name for path in Path("one").iterdir()] == ["cityscapes"]
+    assert main(["data", "miniature", "--root", "both"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert {str(Path("both/VOCdevkit/VOC2012")), str(Path("both/cityscapes"))} <= set(printed)
 
 
 def test_wrong_usage_is_exit_code_2(capsys):

@@ -1,37 +1,31 @@
 """Downloads of the open data sets: fetch the archive, check it, unpack it, check what came out, move it into place.
 
 Every step can be interrupted and run again. An archive that somebody has put in place by hand is used like one that was
-fetched. Cityscapes needs an account and is not here.
+fetched. Cityscapes needs an account: see `nnti.data.cityscapes_download`.
 """
 
-import fnmatch
-import gzip
 import hashlib
 import os
-import posixpath
-import re
 import shutil
 import socket
-import stat
-import tarfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from torchvision.datasets import SBDataset
 from torchvision.datasets.utils import check_integrity, download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
+from nnti.data.archives import check_space, unpack
 from nnti.data.base import DataError, check_choice, read_index_png
 from nnti.data.camvid import CamVid, find_camvid
 from nnti.data.voc import VOC, find_sbd, find_voc, sbd_names
 from nnti.paths import data_roots, home
 
-__all__ = ["DOWNLOADS", "download", "download_camvid", "download_sbd", "download_voc", "label_digest"]
+__all__ = ["DOWNLOADS", "destination", "download", "download_camvid", "download_sbd", "download_voc", "label_digest"]
 
 # addresses in the order in which they are tried; checksums and counts are the same for all of them
 VOC_URLS = (
@@ -137,22 +131,31 @@ def label_digest(folder: Path) -> str:
 
 def _obtain(recipe: Recipe, root: str | Path | None) -> Path:
     """Return the data set's folder below `root`, fetching and unpacking it if it is not there."""
-    places = data_roots() if root is None else [Path(root).expanduser()]
-    for place in places:
+    for place in data_roots() if root is None else [Path(root).expanduser()]:
         folder = _already_there(recipe, place)
         if folder:
             print(f"{recipe.title} is already at {folder}; nothing to do")
             return folder
-    chosen = home() / "data" if root is None and not os.environ.get("NNTI_DATA") else places[0]
+    with destination(root) as chosen:
+        return _fetch_and_install(recipe, chosen)
+
+
+@contextmanager
+def destination(root: str | Path | None) -> Iterator[Path]:
+    """Give the folder to install below: `root`, else the first one in $NNTI_DATA, else the project's data/.
+
+    What cannot be written becomes a DataError, with the fix. A folder that readers will not find is pointed out.
+    """
+    default = data_roots()[0] if os.environ.get("NNTI_DATA") else home() / "data"
+    chosen = default if root is None else Path(root).expanduser()
     try:
         chosen.mkdir(parents=True, exist_ok=True)
-        folder = _fetch_and_install(recipe, chosen)
+        yield chosen
     except OSError as error:
         fix = "set NNTI_DATA to a folder with room that you may write to"
         raise DataError(f"cannot write to {chosen} ({error}); {fix}") from error
     if chosen not in data_roots():
         print(f"So that it is found: set NNTI_DATA={chosen}, or pass root=")
-    return folder
 
 
 def _already_there(recipe: Recipe, root: Path) -> Path | None:
@@ -173,7 +176,8 @@ def _already_there(recipe: Recipe, root: Path) -> Path | None:
 def _fetch_and_install(recipe: Recipe, root: Path) -> Path:
     """Install from the archive that already lies there, else from the first address that gives a good one."""
     archive, reasons = root / recipe.archive, []
-    _check_space(recipe, archive)
+    present = archive.stat().st_size / 1e9 if archive.exists() else 0
+    check_space(recipe.title, recipe.space - present, root)
     if archive.exists():
         try:
             return _install(recipe, archive, root)
@@ -233,73 +237,11 @@ def _install(recipe: Recipe, archive: Path, root: Path) -> Path:
     return target
 
 
-def unpack(archive: Path, folder: Path, inside: str) -> None:
-    """Unpack what lies in the folder `inside` (a pattern) of a tar or zip archive into `folder`.
-
-    Raises DataError, before anything is written, if any member of the archive or its link leads out of `folder`.
-    """
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as zipped:
-                _refuse_escapes((info.filename, _zip_link(zipped, info)) for info in zipped.infolist())
-                zipped.extractall(folder, [name for name in zipped.namelist() if _lies_in(name, inside)])
-        else:
-            with tarfile.open(archive) as tar:
-                members = tar.getmembers()
-                _refuse_escapes((member.name, _tar_link(member)) for member in members)
-                chosen = [member for member in members if _lies_in(member.name, inside)]
-                tar.extractall(folder, chosen, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{archive.name} cannot be unpacked: {error}") from error
-
-
-def _refuse_escapes(members: Iterable[tuple[str, str | None]]) -> None:
-    """Raise DataError if a (name, link target or None) leads out of the folder that it is unpacked into."""
-    for name, link in members:
-        outside = _is_absolute(name) or ".." in re.split(r"[/\\]", name)
-        if link is not None:
-            outside = outside or _is_absolute(link) or posixpath.normpath(link.replace("\\", "/")).startswith("..")
-        if outside:
-            raise DataError(f"the archive is refused, nothing was unpacked: '{name}' in it leads out of its folder")
-
-
-def _is_absolute(name: str) -> bool:
-    return name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) is not None
-
-
-def _tar_link(member: tarfile.TarInfo) -> str | None:
-    """Return where a link points, from the archive's top: hard links start there, symbolic ones at themselves."""
-    if member.issym():
-        return posixpath.join(posixpath.dirname(member.name), member.linkname)
-    return member.linkname if member.islnk() else None
-
-
-def _zip_link(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> str | None:
-    if not stat.S_ISLNK(info.external_attr >> 16):
-        return None
-    return posixpath.join(posixpath.dirname(info.filename), zipped.read(info).decode(errors="replace"))
-
-
-def _lies_in(name: str, pattern: str) -> bool:
-    parts, wanted = PurePosixPath(name).parts, pattern.split("/")
-    return len(parts) >= len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
-
-
 def _check_archive(path: Path, md5: str | None) -> None:
     if md5 is None and not zipfile.is_zipfile(path):
         raise DataError(f"{path.stat().st_size} bytes that are not a whole zip archive")
     if not check_integrity(path, md5):
         raise DataError(f"{path.stat().st_size} bytes whose MD5 is not {md5}: cut short, or another file")
-
-
-def _check_space(recipe: Recipe, archive: Path) -> None:
-    needed = recipe.space - (archive.stat().st_size / 1e9 if archive.exists() else 0)
-    free = shutil.disk_usage(archive.parent).free / 1e9
-    if free < needed:
-        raise DataError(
-            f"{recipe.title} needs {needed:.1f} GB in {archive.parent} (archive and unpacked files), "
-            f"but {free:.1f} GB are free; make room, or set NNTI_DATA to a folder on a larger disk"
-        )
 
 
 def _check_voc(folder: Path) -> None:
