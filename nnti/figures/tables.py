@@ -1,12 +1,16 @@
-"""Results of several runs as one table."""
+"""Tables: the results of several runs, and what the networks cost."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-__all__ = ["markdown", "results_table"]
+from nnti.complexity import complexity_dir, complexity_frame
+from nnti.published import HARDWARE, REPORT
+
+__all__ = ["complexity_markdown", "complexity_notes", "markdown", "results_table", "save_complexity"]
 
 COLUMNS = {  # column of `figures.results_table` → how it is written
     "run": str,
@@ -21,6 +25,38 @@ COLUMNS = {  # column of `figures.results_table` → how it is written
     "mean pixel accuracy (= sensitivity)": "{:.4f}".format,
     "loss": "{:.4f}".format,
     "s/epoch": "{:.0f}".format,
+}
+
+
+def _minutes(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d} min"
+
+
+# column of `nnti.complexity.complexity_frame` → how it is written; each is a row of the Markdown table
+QUANTITIES: dict[str, Callable[[Any], str]] = {
+    "model": str,
+    "data set": str,
+    "parameters": "{:,.0f}".format,
+    "published parameters": lambda count: f"{count / 1e6:.2f} M",
+    "weights, MB": "{:.1f}".format,
+    "checkpoint, MB": "{:.1f}".format,
+    "published checkpoint, MB": "{:.1f}".format,
+    "image size": str,
+    "multiply-adds, G": "{:.2f}".format,
+    "latency, ms": "{:.1f}".format,
+    "latency, lower quartile, ms": "{:.1f}".format,
+    "latency, upper quartile, ms": "{:.1f}".format,
+    "frames/s": "{:.3g}".format,
+    "latency measured on": str,
+    "crop size": str,
+    "multiply-adds of a crop, G": "{:.2f}".format,
+    "training memory, MB": "{:,.0f}".format,
+    "training memory is for": str,
+    "s/epoch": _minutes,
+    "s/epoch measured on": str,
+    "published s/epoch": _minutes,
+    "published s/epoch measured on": str,
 }
 
 
@@ -42,6 +78,60 @@ def markdown(table: pd.DataFrame) -> str:
     for _, row in table.iterrows():
         lines.append([write(row[name]) for name, write in COLUMNS.items()])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def complexity_markdown(table: pd.DataFrame) -> str:
+    """Return a table of `nnti.complexity.complexity_frame` in Markdown: a column per experiment, a row per quantity.
+
+    Published values have rows of their own, named so.
+    """
+    lines = [["", *table["experiment"]], ["---"] * (len(table) + 1)]
+    for name, write in QUANTITIES.items():
+        unknown = "not published" if name.startswith("published") else "not measured"
+        cells = [unknown if pd.isna(value) else write(value) for value in table[name]]
+        lines.append([name.replace("s/epoch", "time per epoch"), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def complexity_notes(record: dict[str, Any]) -> str:
+    """Return what has to be said beside the table, in Markdown: methods, what is left out, versions.
+
+    Args:
+        record: as `nnti.complexity.measure_complexity` returns it.
+    """
+    notes = [
+        f"Published: {REPORT}, {HARDWARE}. Its model size is a checkpoint's: weights and SGD's momentum.",
+        "MB are 10^6 bytes. Weights and checkpoint are the sizes of the files that `torch.save` would write.",
+        "Multiply-adds: one forward pass of one image in eval mode, convolutions and matrix products only. "
+        "What else calculates is left out (calls in brackets):",
+        *(f"  - {row['experiment']}: {_calls(row['uncounted'])}" for row in record["rows"]),
+        "Latency: inference of one image at a time, median and quartiles; the image already lies on the device.",
+        *_memory_notes(record),
+        f"Measured on {record['device']}, PyTorch {record['versions']['torch']}, commit {record['commit']}.",
+    ]
+    return "\n".join(note if note.startswith("  ") else f"- {note}" for note in notes)
+
+
+def save_complexity(record: dict[str, Any], folder: str | Path | None = None) -> list[Path]:
+    """Write a record of `nnti.complexity.measure_complexity` as complexity.csv and, with notes, as complexity.md.
+
+    `folder` is made if need be; None: `nnti.complexity.complexity_dir()`.
+    """
+    folder = complexity_dir() if folder is None else Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    table, paths = complexity_frame(record), [folder / "complexity.csv", folder / "complexity.md"]
+    table.to_csv(paths[0], index=False)
+    paths[1].write_text(f"{complexity_markdown(table)}\n\n{complexity_notes(record)}\n", encoding="utf-8")
+    return paths
+
+
+def _calls(uncounted: dict[str, dict[str, int]]) -> str:
+    return ", ".join(f"{name} ({found['calls']})" for name, found in uncounted.items()) or "nothing"
+
+
+def _memory_notes(record: dict[str, Any]) -> list[str]:
+    methods = dict.fromkeys(row["memory_method"] for row in record["rows"])
+    return [f"Training memory: peak of one step with weights, gradients and momentum; {method}." for method in methods]
 
 
 def _row(record: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,146 @@
+"""Peak memory of a training step: what CUDA allocates, or without it what all tensors alive at once add up to.
+
+For the latter a step is taken with tensors that have sizes but no values (PyTorch's fake tensors): it takes about a
+second for any size of image, and does not depend on the machine.
+"""
+
+import copy
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from nnti.costs import OptimizerOf, Size, sgd
+from nnti.device import autocast, resolve_device, resolve_precision
+from nnti.losses import CrossEntropy
+
+__all__ = ["ALLOCATED", "TRACKED", "TrainingMemory", "measure_training_memory"]
+
+TRACKED = "sizes of all tensors alive at once, added up without computing; no workspace, no allocator's rounding"
+ALLOCATED = "torch.cuda.max_memory_allocated"
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Peak of a training step: weights, gradients, optimiser state, activations and the batch, in bytes."""
+
+    peak: int
+    method: str
+    size: Size
+    batch_size: int
+    precision: str
+
+
+def measure_training_memory(
+    model: nn.Module,
+    size: Size,
+    batch_size: int,
+    device: str = "auto",
+    *,
+    precision: str = "auto",
+    optimizer: OptimizerOf = sgd,
+) -> TrainingMemory:
+    """Return the peak memory of the second training step: forward, loss, backward, update.
+
+    On a CUDA device it is what PyTorch has allocated there. Elsewhere, and where that device is too small, all tensors
+    are added up that would be alive at the same time; `method` says which.
+
+    Args:
+        model: is copied, and left as it was.
+        size, batch_size: of the training crops, (H, W).
+        device, precision: as the settings of an experiment.
+        optimizer: makes the optimiser of a model.
+    """
+    device = resolve_device(device)
+    dtype = resolve_precision(precision, device)
+    peak, method = None, ALLOCATED
+    if device.type == "cuda":
+        peak = _allocated_peak(model, size, batch_size, device, dtype, optimizer)
+    if peak is None:
+        peak, method = _tracked_peak(model, size, batch_size, dtype, optimizer), TRACKED
+    return TrainingMemory(peak, method, tuple(size), batch_size, str(dtype).removeprefix("torch."))
+
+
+class _AliveBytes(TorchDispatchMode):
+    """Adds up the memory of all tensors, each piece of memory once, and keeps the peak."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive = self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        output = operator(*arguments, **(options or {}))
+        for leaf in tree_leaves(output):
+            if isinstance(leaf, Tensor):
+                self.add(leaf)
+        return output
+
+    def add(self, tensor: Tensor) -> None:
+        """Count a tensor's memory until nothing refers to it any more."""
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()  # the address: views of one tensor share it
+        if key in self.known:
+            return
+        self.known.add(key)
+        self.alive += size
+        self.peak = max(self.peak, self.alive)
+        weakref.finalize(storage, self._drop, key, size)
+
+    def _drop(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.alive -= size
+
+
+def _tracked_peak(model: nn.Module, size: Size, batch_size: int, dtype: torch.dtype, optimizer: OptimizerOf) -> int:
+    """Return the peak of the second step, of a copy whose tensors have sizes but no values."""
+    fake, tracker = FakeTensorMode(), _AliveBytes()
+    stand_ins = {id(tensor): fake.from_tensor(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    model = copy.deepcopy(model, stand_ins).train()  # deepcopy takes what it is given for tensors "copied" already
+    with fake, tracker:
+        for tensor in (*model.parameters(), *model.buffers()):
+            tracker.add(tensor)
+        step = _training_step(model, size, batch_size, torch.device("cpu"), dtype, optimizer)
+        step()
+        tracker.peak = tracker.alive
+        step()
+        return tracker.peak
+
+
+def _allocated_peak(
+    model: nn.Module, size: Size, batch_size: int, device: torch.device, dtype: torch.dtype, optimizer: OptimizerOf
+) -> int | None:
+    """Return the peak of the second step as CUDA's allocator saw it; None where the device is too small for it."""
+    before = torch.cuda.memory_allocated(device)
+    try:
+        model = copy.deepcopy(model).to(device).train()
+        step = _training_step(model, size, batch_size, device, dtype, optimizer)
+        step()
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) - before
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _training_step(
+    model: nn.Module, size: Size, batch_size: int, device: torch.device, dtype: torch.dtype, optimizer: OptimizerOf
+) -> Callable[[], None]:
+    """Make a function that takes one training step on one batch, as the training loop does."""
+    images = torch.zeros(batch_size, 3, *size, device=device)
+    label = torch.zeros(batch_size, *size, dtype=torch.long, device=device)
+    loss, updater = CrossEntropy(), optimizer(model)
+
+    def step() -> None:
+        with autocast(device, dtype):
+            outputs = model(images)
+        updater.zero_grad(set_to_none=True)
+        loss(outputs, label).objective.backward()
+        updater.step()
+
+    return step
