@@ -53,23 +53,30 @@ def evaluate(options: argparse.Namespace) -> None:
 
     run = find_run(options.run)
     experiment = run.experiment()
+    inference = _inference(options, experiment)
     model, checkpoint = load_model(run.best, resolve_device(options.device))
     dataset = load_split(experiment, options.split or experiment.val_split, experiment.val_limit)
-    protocols = ("report", "full") if options.protocol == "both" else (options.protocol,)
+    chosen = options.protocol or ("full" if inference else "both")
+    protocols = ("report", "full") if chosen == "both" else (chosen,)
     loss = CrossEntropy(checkpoint["class_weights"], dataset.ignore_index)
     print(f"{run.path} on {dataset.title} {dataset.split}, {len(dataset)} images")
-    _print_scores(measure(model, experiment, dataset, protocol, loss, not options.quiet) for protocol in protocols)
+    bar = not options.quiet
+    _print_scores(measure(model, experiment, dataset, protocol, loss, bar, inference) for protocol in protocols)
 
 
 def predict(options: argparse.Namespace) -> None:
     """Segment image files with a run's best checkpoint."""
+    from tqdm.auto import tqdm
+
     from nnti.device import resolve_device
     from nnti.predict import predict_files
     from nnti.records import load_model
 
     model, checkpoint = load_model(find_run(options.run).best, resolve_device(options.device))
-    for path in predict_files(model, checkpoint, options.images, options.output):
-        print(path)
+    inference = _inference(options, Experiment.from_dict(checkpoint["experiment"]))
+    bar = not options.quiet
+    for path in predict_files(model, checkpoint, options.images, options.output, inference, options.format, bar):
+        tqdm.write(str(path))  # above the progress bar
 
 
 def figures(options: argparse.Namespace) -> None:
@@ -84,13 +91,32 @@ def figures(options: argparse.Namespace) -> None:
             print(path)
 
 
+def complexity(options: argparse.Namespace) -> None:
+    """Measure what the experiments' networks cost, print the table and write it as JSON, CSV and Markdown."""
+    from nnti.complexity import EXPERIMENTS, complexity_frame, measure_complexity, write_complexity
+    from nnti.figures import complexity_markdown, save_complexity
+
+    names, timing = options.experiments or EXPERIMENTS, not options.no_timing
+    size = tuple(options.size)
+    record = measure_complexity(names, size, device=options.device, timing=timing, progress=not options.quiet)
+    print(complexity_markdown(complexity_frame(record)))
+    for path in (write_complexity(record, options.output), *save_complexity(record, options.output)):
+        print(path)
+
+
 def data(options: argparse.Namespace) -> None:
     """Download a data set, or render a miniature."""
-    from nnti.data import load_dataset
+    from nnti.data import MINIATURES, load_dataset
+    from nnti.data.cityscapes_download import download_cityscapes
     from nnti.data.download import download
 
-    if options.name == "miniature":
-        print(load_dataset("voc_miniature", "train").root)
+    if options.coarse and options.name != "cityscapes":
+        raise SettingError(f"--coarse goes with cityscapes only; leave it out for {options.name}")
+    if options.name.endswith("miniature"):
+        for name in MINIATURES if options.name == "miniature" else [options.name]:
+            print(load_dataset(name, "train", options.root).root)
+    elif options.name == "cityscapes":
+        print(download_cityscapes(options.root, options.coarse))
     else:
         print(download(options.name, options.root))
 
@@ -119,12 +145,27 @@ def _line(row: dict[str, float], experiment: Experiment) -> str:
     return f"{text}  |  {row['train_seconds']:.1f} s"
 
 
+def _inference(options: argparse.Namespace, experiment: Experiment):
+    """Return the `nnti.inference.Inference` that the options ask for, or None where they ask for nothing."""
+    from nnti.inference import Inference
+
+    if options.crop_size is not None and not options.sliding:
+        raise SettingError(f"--crop-size {options.crop_size} is the side of the windows; give --sliding as well")
+    if not (options.sliding or options.scales or options.flip):
+        return None
+    crop_size = experiment.crop_size if options.crop_size is None else options.crop_size
+    window = {"protocol": "sliding", "crop_size": crop_size} if options.sliding else {}
+    return Inference(**window, scales=tuple(options.scales or (1.0,)), flip=options.flip)
+
+
 def _print_scores(results) -> None:
+    from nnti.inference import Inference
     from nnti.metrics import METRICS
 
     for result in results:
         shown = "  ".join(f"{title} {result[name]:.4f}" for name, title in METRICS.items() if result[name] is not None)
-        print(f"{result['protocol']:6} protocol: loss {result['loss']:.4f}  {shown}")
+        how = f", {Inference(**result['inference'])}" if "inference" in result else ""
+        print(f"{result['protocol']:6} protocol{how}: loss {result['loss']:.4f}  {shown}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,27 +189,62 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, evaluate, "measure a run's best checkpoint")
     command.add_argument("run", metavar="RUN", help="a run folder, or its name in runs/ or report/runs/")
-    command.add_argument("--protocol", choices=("report", "full", "both"), default="both", help="default: both")
+    command.add_argument("--protocol", choices=("report", "full", "both"), help="default: both; full with what follows")
+    _add_inference(command)
     command.add_argument("--split", help="default: the run's validation split")
     command.add_argument("--device", default="auto", help="default: auto")
 
     command = _command(commands, predict, "segment your own pictures with a run's best checkpoint")
     command.add_argument("run", metavar="RUN", help="a run folder, or its name in runs/ or report/runs/")
-    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, and folders of them")
     command.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions")
+    command.add_argument(
+        "--format",
+        choices=("palette", "cityscapes"),
+        default="palette",
+        help="palette (default): class numbers and a colour overlay; cityscapes: label ids for the official evaluation",
+    )
+    _add_inference(command)
     command.add_argument("--device", default="auto", help="default: auto")
 
     command = _command(commands, figures, "draw the figures of runs as PNG and PDF")
     command.add_argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/ and report/runs/")
     command.add_argument("--output", type=Path, metavar="DIR", help="default: figures/")
 
-    command = _command(commands, data, "download a data set, or render the miniature")
-    command.add_argument("name", choices=("voc", "sbd", "camvid", "miniature"), help="which one")
-    command.add_argument("--root", type=Path, metavar="DIR", help="default: the first folder of $NNTI_DATA, else data/")
+    command = _command(commands, complexity, "measure what networks cost: parameters, operations, time, memory")
+    command.add_argument("experiments", nargs="*", metavar="NAME", help="default: the report's three tasks")
+    command.add_argument(
+        "--size", nargs=2, type=int, default=(512, 512), metavar=("H", "W"), help="image, pixels (default: 512 512)"
+    )
+    command.add_argument("--no-timing", action="store_true", help="leave the latency out, which takes longest")
+    command.add_argument("--output", type=Path, metavar="DIR", help="default: runs/complexity/")
+    command.add_argument("--device", default="auto", help="default: auto")
+
+    command = _command(commands, data, "download a data set, or render a miniature")
+    names = ("voc", "sbd", "camvid", "cityscapes", "miniature", "voc_miniature", "cityscapes_miniature")
+    command.add_argument("name", choices=names, help="which one; cityscapes needs an account, miniature is both")
+    command.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="default: the first folder of $NNTI_DATA, else data/; for miniatures data/miniature",
+    )
+    command.add_argument("--coarse", action="store_true", help="cityscapes: the coarse labels and train_extra too")
 
     command = _command(commands, experiments, "list the experiments, or explain one")
     command.add_argument("name", nargs="?", metavar="NAME", help="explain this one, setting by setting")
     return parser
+
+
+def _add_inference(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--sliding", action="store_true", help="windows that overlap by a third, not the whole image")
+    command.add_argument(
+        "--crop-size", type=int, metavar="N", help="side of the windows (default: the run's crop_size)"
+    )
+    command.add_argument(
+        "--scales", nargs="+", type=float, metavar="S", help="average over the image at these sizes, e.g. 0.75 1 1.25"
+    )
+    command.add_argument("--flip", action="store_true", help="average over the image and its mirror image")
 
 
 def _command(commands, function, help: str) -> argparse.ArgumentParser:

@@ -7,14 +7,15 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from nnti.augment import Batch, normalize, warp
-from nnti.config import Experiment
+from nnti.config import Experiment, SettingError
 from nnti.data import SegmentationDataset
 from nnti.device import autocast, resolve_precision
+from nnti.inference import Inference, average, evaluating
 from nnti.loaders import val_loader
 from nnti.losses import CrossEntropy, LossSum
 from nnti.metrics import ConfusionMatrix
 
-__all__ = ["evaluate", "predict_image", "prepare"]
+__all__ = ["evaluate", "prepare"]
 
 
 @torch.inference_mode()
@@ -25,30 +26,33 @@ def evaluate(
     protocol: str | None = None,
     loss: CrossEntropy | None = None,
     progress: bool = True,
+    inference: Inference | None = None,
 ) -> dict[str, Any]:
     """Return the metrics (see `nnti.metrics.scores`), `loss`, `protocol` and `images` of a model on a whole split.
 
     Protocol 'report': shorter side to val_size, centre crop, as the 2021 numbers were measured. 'full': every image at
     its own size, as papers and benchmarks report. The model is left in the mode it came in.
+
+    `inference` (with 'full' only) averages over windows, scales and mirror images. The result then states it under
+    `inference`, and the loss is that of the averaged probabilities: −log of the true class's.
     """
     protocol = protocol or experiment.protocol
+    if inference is not None and protocol != "full":
+        raise SettingError(f"protocol={protocol!r}: windows, scales and flip go with protocol 'full' only")
     device = next(model.parameters()).device
     loss = (loss or CrossEntropy()).to(device)
     matrix, total = ConfusionMatrix(dataset.num_classes, dataset.ignore_index), LossSum(*torch.zeros(2, device=device))
     loader = val_loader(experiment, dataset, device, protocol)
-    mode = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for batch in tqdm(loader, desc=f"validation, {protocol} protocol", leave=False, disable=not progress):
             images, label = prepare(batch, experiment, device)
             with autocast(device, resolve_precision(experiment.precision, device)):
-                logits = model(images)
+                logits = _logits(model, images, inference)
             step = loss(logits, label)
             total = LossSum(total.total + step.total, total.weight + step.weight)
             matrix.update(logits.max(1).indices, label)
-    finally:
-        model.train(mode)
-    return {"protocol": protocol, "images": len(dataset), "loss": float(total.mean), **matrix.compute()}
+    stated = {} if inference is None else {"inference": inference.to_dict()}
+    return {"protocol": protocol, **stated, "images": len(dataset), "loss": float(total.mean), **matrix.compute()}
 
 
 def prepare(batch: Batch, experiment: Experiment, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -58,15 +62,10 @@ def prepare(batch: Batch, experiment: Experiment, device: torch.device) -> tuple
     return normalize(images).contiguous(memory_format=layout), label
 
 
-@torch.inference_mode()
-def predict_image(model: nn.Module, image: Tensor, precision: str = "auto") -> Tensor:
-    """Segment one uint8 image (3, H, W) at its own size: class numbers, uint8 (H, W), on the CPU."""
-    device = next(model.parameters()).device
-    mode = model.training
-    model.eval()
-    try:
-        with autocast(device, resolve_precision(precision, device)):
-            logits = model(normalize(image[None].to(device)))
-    finally:
-        model.train(mode)
-    return logits.max(1).indices[0].to("cpu", torch.uint8)
+def _logits(model: nn.Module, images: Tensor, inference: Inference | None) -> Tensor:
+    """Return logits (B, C, H, W): the model's own, or those whose softmax is the averaged probabilities."""
+    if inference is None or inference.plain:
+        return model(images)
+    averaged = average(model, images, inference)
+    # far-off classes round to probability 0: one such pixel would make the loss infinite
+    return averaged.clamp_min_(torch.finfo(averaged.dtype).tiny).log_()

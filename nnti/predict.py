@@ -1,49 +1,127 @@
-"""Segment image files: a palette PNG of class numbers and a colour overlay beside each other."""
+"""Segment image files, for the eye (palette PNG and colour overlay) or for Cityscapes' server (PNG of label ids)."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
+from nnti.config import SettingError
 from nnti.data.base import DataError, read_image
-from nnti.evaluate import predict_image
+from nnti.data.cityscapes import Cityscapes, to_label_ids
+from nnti.inference import Inference, predict
 
-__all__ = ["predict_files"]
+__all__ = ["FORMATS", "find_images", "predict_files"]
+
+FORMATS = ("palette", "cityscapes")
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")  # what counts in a folder
+CITYSCAPES_NAME = re.compile(r"(.+?_\d{6}_\d{6})(?:_|$)")  # <city>_<sequence>_<frame>
 
 
-def predict_files(model: nn.Module, checkpoint: dict, images: Sequence[Path], output: Path) -> Iterator[Path]:
-    """Write OUTPUT/<stem>_labels.png (palette PNG of class numbers) and OUTPUT/<stem>_overlay.png; yield both paths.
+def predict_files(
+    model: nn.Module,
+    checkpoint: dict,
+    images: Sequence[Path],
+    output: Path,
+    inference: Inference | None = None,
+    format: str = "palette",
+    progress: bool = True,
+) -> Iterator[Path]:
+    """Segment images at their own size; yield the path of every file written, at once.
+
+    Format 'palette' writes OUTPUT/<stem>_labels.png (palette PNG of class numbers) and OUTPUT/<stem>_overlay.png.
+    'cityscapes' writes OUTPUT/<city>_<sequence>_<frame>_pred_labelIds.png alone, grey with the original label ids, as
+    the evaluation scripts and server find and read them.
 
     Args:
-        model: in eval mode. checkpoint: as `nnti.records.load_model` returns it beside the model.
-        images: files in any format that Pillow reads, of any size. output: folder, made if need be.
+        model: any mode. checkpoint: as `nnti.records.load_model` returns it beside the model.
+        images: files that Pillow reads, and folders (see `find_images`).
+        output: folder, made if need be.
+        inference: windows, scales, flip; None: one pass over the whole image.
+        progress: show a bar if there is more than one image.
+
+    Raises DataError or SettingError before anything is written, except for an image that turns out damaged inside:
+    what was written before it stays.
     """
+    paths = find_images(images, output)
+    names = _output_names(paths, checkpoint, output, format)
+    write = _write_label_ids if format == "cityscapes" else _write_palette
     output.mkdir(parents=True, exist_ok=True)
-    palette = np.array(checkpoint["palette"], dtype=np.uint8)
-    taken: set[str] = set()
-    for path in images:
-        image, name = _read(path), _free_name(path.stem, taken)
-        labels = predict_image(model, image, checkpoint["experiment"]["precision"]).numpy()
-        mask = Image.fromarray(labels)  # mode L becomes P with its palette
-        mask.putpalette(palette.flatten().tolist())
-        mask.save(output / f"{name}_labels.png")
-        yield output / f"{name}_labels.png"
-        blend = 0.45 * image.permute(1, 2, 0).numpy() + 0.55 * palette[labels]
-        Image.fromarray(blend.round().astype(np.uint8)).save(output / f"{name}_overlay.png")
-        yield output / f"{name}_overlay.png"
+    for path, name in tqdm(
+        zip(paths, names, strict=True),
+        desc=f"segmenting, {inference or Inference()}",
+        total=len(paths),
+        unit="img",
+        leave=False,
+        disable=not progress or len(paths) < 2,
+    ):
+        image = _read(path)
+        labels = predict(model, image, inference, checkpoint["experiment"]["precision"])
+        yield from write(output / name, image, labels, checkpoint)
 
 
-def _read(path: Path) -> Tensor:
+def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
+    """Return the files among `paths` and the images below the folders among them, each once, folders sorted.
+
+    Hidden files are left out, and so is what an earlier call wrote into an `output` below one of the folders. Raises
+    DataError for a path that does not exist, a folder without images, and a file that is none.
+    """
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        files = _below(path, output) if path.is_dir() else [path]
+        for file in files:
+            _check_image(file)
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def _below(folder: Path, output: Path | None) -> list[Path]:
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS and path.is_file()]
+    files = [path for path in files if not path.name.startswith(".")]
+    if output is not None and output.resolve() == folder.resolve():
+        raise DataError(f"{folder}: results would mix with the images; write them to another folder, --output OTHER")
+    if output is not None and output.resolve().is_relative_to(folder.resolve()):
+        files = [path for path in files if not path.resolve().is_relative_to(output.resolve())]
+    if not files:
+        raise DataError(f"{folder} holds no image ({' '.join(ENDINGS)}), nor does any folder in it")
+    return files
+
+
+def _check_image(path: Path) -> None:
+    """Look at a file's first bytes only, so that a whole test split is checked in a moment."""
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     try:
+        Image.open(path).close()
+    except (UnidentifiedImageError, OSError) as error:
+        raise _not_an_image(path) from error
+
+
+def _read(path: Path) -> Tensor:
+    try:
         return read_image(path)
     except DataError as error:
-        raise DataError(
-            f"{path} is not an image that can be read; JPEG, PNG and whatever Pillow knows will do"
-        ) from error
+        raise _not_an_image(path) from error
+
+
+def _not_an_image(path: Path) -> DataError:
+    return DataError(f"{path} is not an image that can be read; JPEG, PNG and whatever Pillow knows will do")
+
+
+def _output_names(paths: list[Path], checkpoint: dict, output: Path, format: str) -> list[str]:
+    """Return what the files of each image are called, without what the format adds behind it."""
+    if format not in FORMATS:
+        raise SettingError(f"format={format!r}: it must be one of {', '.join(FORMATS)}")
+    if format == "palette":
+        taken: set[str] = set()
+        return [_free_name(path.stem, taken) for path in paths]
+    _check_classes(checkpoint["class_names"])
+    names = [_cityscapes_name(path) for path in paths]
+    _check_alone(names, paths, output)
+    return names
 
 
 def _free_name(stem: str, taken: set[str]) -> str:
@@ -53,3 +131,60 @@ def _free_name(stem: str, taken: set[str]) -> str:
         name, number = f"{stem}_{number}", number + 1
     taken.add(name)
     return name
+
+
+def _check_classes(class_names: Sequence[str]) -> None:
+    if list(class_names) != list(Cityscapes.class_names):
+        raise SettingError(
+            f"format='cityscapes': this run knows {len(class_names)} classes ({', '.join(class_names[:3])}, …), not "
+            f"Cityscapes' {len(Cityscapes.class_names)}; take a run trained on Cityscapes, or format='palette'"
+        )
+
+
+def _cityscapes_name(path: Path) -> str:
+    match = CITYSCAPES_NAME.match(path.stem)
+    if not match:
+        raise DataError(
+            f"{path}: format 'cityscapes' needs file names as in leftImg8bit/, such as "
+            "aachen_000000_000019_leftImg8bit.png; for other pictures take format 'palette'"
+        )
+    return match[1]
+
+
+def _check_alone(names: list[str], paths: list[Path], output: Path) -> None:
+    """Refuse what would leave the evaluation with two files for one image: it takes any PNG that begins like it."""
+    first: dict[str, Path] = {}
+    for name, path in zip(names, paths, strict=True):
+        if first.setdefault(name, path) != path:
+            raise DataError(
+                f"{first[name]} and {path} are both {name} to Cityscapes' evaluation; name one of them only"
+            )
+    for file in sorted(output.rglob("*.png")):
+        match = CITYSCAPES_NAME.match(file.stem)
+        if match and match[1] in first and file != _label_ids_path(output / match[1]):
+            raise DataError(
+                f"{file} would be taken for a result of {match[1]} as well; write to an empty folder, --output OTHER"
+            )
+
+
+def _write_palette(target: Path, image: Tensor, labels: Tensor, checkpoint: dict) -> Iterator[Path]:
+    palette, numbers = np.array(checkpoint["palette"], dtype=np.uint8), labels.numpy()
+    mask = Image.fromarray(numbers)  # mode L becomes P with its palette
+    mask.putpalette(palette.flatten().tolist())
+    path = target.with_name(f"{target.name}_labels.png")
+    mask.save(path)
+    yield path
+    blend = 0.45 * image.permute(1, 2, 0).numpy() + 0.55 * palette[numbers]
+    path = target.with_name(f"{target.name}_overlay.png")
+    Image.fromarray(blend.round().astype(np.uint8)).save(path)
+    yield path
+
+
+def _write_label_ids(target: Path, image: Tensor, labels: Tensor, checkpoint: dict) -> Iterator[Path]:
+    path = _label_ids_path(target)
+    Image.fromarray(to_label_ids(labels)).save(path)
+    yield path
+
+
+def _label_ids_path(target: Path) -> Path:
+    return target.with_name(f"{target.name}_pred_labelIds.png")

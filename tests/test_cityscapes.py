@@ -278,6 +278,6 @@ def test_miniature_is_rendered_on_first_use(root, monkeypatch, capsys):
     monkeypatch.setattr("nnti.data.miniature.write_miniature_cityscapes", render, raising=False)
     for printed in (True, False):
         dataset = load_dataset("cityscapes_miniature", "train", root)
-        assert (dataset.name, dataset.title) == ("cityscapes_miniature", "Cityscapes (miniature)")
+        assert (dataset.name, dataset.title) == ("cityscapes_miniature", "Cityscapes miniature (rendered)")
         assert ("Rendering the Cityscapes miniature" in capsys.readouterr().out) == printed
     assert available("cityscapes_miniature") and Cityscapes.title == "Cityscapes"

@@ -13,7 +13,8 @@ from layouts import write_voc
 from nnti.augment import place_report
 from nnti.config import Experiment, SettingError
 from nnti.data import DataError
-from nnti.evaluate import evaluate, predict_image
+from nnti.evaluate import evaluate
+from nnti.inference import predict
 from nnti.loaders import load_split, train_loader, val_loader
 from nnti.losses import CrossEntropy, enet_class_weights
 from nnti.metrics import METRICS, ConfusionMatrix
@@ -170,9 +171,9 @@ def test_evaluate_accumulates_over_the_split_at_full_size(tiny):
     assert model.training
 
 
-def test_predict_image_keeps_the_size_and_the_mode(tiny):
+def test_predict_keeps_the_size_and_the_mode(tiny):
     model = Oracle().train()
-    labels = predict_image(model, torch.zeros(3, 33, 21, dtype=torch.uint8), "float32")
+    labels = predict(model, torch.zeros(3, 33, 21, dtype=torch.uint8), precision="float32")
     assert labels.shape == (33, 21)
     assert labels.dtype == torch.uint8
     assert (labels == 3).all()
@@ -324,7 +325,7 @@ def test_load_model_needs_the_checkpoint_alone(tiny, tmp_path):
     assert checkpoint["class_names"][15] == "person"
     assert checkpoint["experiment"]["name"] == "tiny"
     assert not model.training
-    assert predict_image(model, torch.zeros(3, 20, 30, dtype=torch.uint8)).shape == (20, 30)
+    assert predict(model, torch.zeros(3, 20, 30, dtype=torch.uint8)).shape == (20, 30)
 
 
 def test_damaged_or_missing_files_are_named(tiny, tmp_path):

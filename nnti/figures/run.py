@@ -9,11 +9,11 @@ from tqdm.auto import tqdm
 from nnti.config import Experiment
 from nnti.data import available, evenly_spread
 from nnti.device import resolve_device
-from nnti.evaluate import predict_image
 from nnti.figures.classes import per_class_iou
 from nnti.figures.output import folder_for, save
 from nnti.figures.pictures import triptychs
 from nnti.figures.training import curves, learning_rate
+from nnti.inference import predict
 from nnti.loaders import load_split
 from nnti.models import MODELS
 from nnti.records import RunError, RunFolder, load_model
@@ -65,7 +65,7 @@ def run_triptychs(run: RunFolder, images: int = SHOWN, progress: bool = True) ->
     samples = []
     for index in tqdm(chosen, desc=f"{experiment.name}: predictions", leave=False, disable=not progress):
         image, label = dataset[index]
-        samples.append((image, label, predict_image(model, image, experiment.precision)))
+        samples.append((image, label, predict(model, image, precision=experiment.precision)))
     shown = f"{len(chosen)} of the validation images, epoch {checkpoint['epoch']}, full protocol"
     return triptychs(samples, dataset, f"{run_title(run.record(), run.path.resolve().name)}\n{shown}")
 
