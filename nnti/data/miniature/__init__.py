@@ -1,5 +1,6 @@
-"""The miniature VOC: a small synthetic data set in the layout of PASCAL VOC 2012, for anyone without the real one."""
+"""The miniatures: small synthetic data sets in the layouts of VOC and Cityscapes, for anyone without the real ones."""
 
+from nnti.data.miniature.cityscapes import write_miniature_cityscapes
 from nnti.data.miniature.voc import write_miniature_voc
 
-__all__ = ["write_miniature_voc"]
+__all__ = ["write_miniature_cityscapes", "write_miniature_voc"]

@@ -14,7 +14,7 @@ from nnti.data.miniature.sketch import Sketch
 from nnti.data.miniature.stage import Stage, add_sketch
 from nnti.data.miniature.textures import TILE
 
-__all__ = ["VOID", "render_scene"]
+__all__ = ["VOID", "photograph", "render_scene"]
 
 VOID = 255
 AEROPLANE, BIRD, BOAT = 1, 3, 4
@@ -62,7 +62,7 @@ def render_scene(number: int, seed: str) -> tuple[Image.Image, np.ndarray]:
         label = _perform(stage, actors)
         if (label == number).mean() > VISIBLE:
             break
-    return _photograph(stage, rng), label
+    return photograph(stage, rng), label
 
 
 def _set_stage(rng: Random, number: int) -> tuple[Stage, str]:
@@ -223,7 +223,7 @@ def _frontmost(owner: np.ndarray) -> np.ndarray:
     return np.maximum.reduce([rows[:, shift : shift + width] for shift in range(5)])
 
 
-def _photograph(stage: Stage, rng: Random) -> Image.Image:
+def photograph(stage: Stage, rng: Random) -> Image.Image:
     """Apply the light's colour, a vignette, a little blur and sensor noise."""
     width, height = stage.size
     down, across = (np.linspace(-1, 1, n, dtype=np.float32) ** 2 for n in (height, width))

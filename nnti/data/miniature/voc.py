@@ -1,17 +1,13 @@
 """Write the miniature to disk, in the layout and the file formats of PASCAL VOC 2012."""
 
-import json
-import os
-import shutil
-import time
+from functools import partial
 from pathlib import Path
 from random import Random
-from uuid import uuid4
 
 from PIL import Image
 
-from nnti.data.base import DataError
 from nnti.data.miniature.objects import KINDS
+from nnti.data.miniature.publish import publish_once
 from nnti.data.miniature.scene import render_scene
 from nnti.data.voc import voc_colormap
 
@@ -19,7 +15,6 @@ __all__ = ["RENDERER_VERSION", "plan_miniature", "write_miniature_voc"]
 
 RENDERER_VERSION = 2  # raise it when pictures change: older miniatures on disk are then rendered anew
 JPEG_QUALITY = 92
-_ABANDONED = 3600  # seconds after which a half-written folder is taken for that of a killed process
 
 
 def write_miniature_voc(root: Path, train: int = 240, val: int = 60, seed: int = 0) -> Path:
@@ -37,19 +32,7 @@ def write_miniature_voc(root: Path, train: int = 240, val: int = 60, seed: int =
         raise ValueError(f"train and val are numbers of images and must be at least 1, got train={train}, val={val}")
     folder = Path(root) / "VOCdevkit" / "VOC2012"
     facts = {"renderer_version": RENDERER_VERSION, "seed": seed, "train": train, "val": val}
-    if _is_miniature(folder, facts):
-        return folder
-    _refuse_other_data(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
-    draft = _sibling(folder)
-    try:
-        _render(draft, train, val, seed)
-        (draft / "miniature.json").write_text(json.dumps(facts, indent=2) + "\n")
-        _publish(draft, folder, facts)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return folder
+    return publish_once(folder, facts, partial(_render, train=train, val=val, seed=seed))
 
 
 def plan_miniature(train: int, val: int, seed: int) -> dict[str, list[tuple[str, int]]]:
@@ -82,51 +65,3 @@ def _render(folder: Path, train: int, val: int, seed: int) -> None:
     lists["trainval"] = sorted(lists["train"] + lists["val"])
     for split, names in lists.items():
         (folder / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
-
-
-def _is_miniature(folder: Path, facts: dict[str, int]) -> bool:
-    try:
-        return json.loads((folder / "miniature.json").read_text()) == facts
-    except (OSError, ValueError):
-        return False
-
-
-def _refuse_other_data(folder: Path) -> None:
-    if folder.exists() and any(folder.iterdir()) and not (folder / "miniature.json").exists():
-        raise DataError(
-            f"{folder} holds files but no miniature.json, so it may be the real data set and is left alone; "
-            "render the miniature below another root, or move that folder away"
-        )
-
-
-def _sibling(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}-{os.getpid()}-{uuid4().hex[:8]}")
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for draft in folder.parent.glob(f".{folder.name}-*"):
-        try:
-            old = time.time() - draft.stat().st_mtime > _ABANDONED
-        except FileNotFoundError:  # another process has just finished with it
-            continue
-        if old:
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _publish(draft: Path, folder: Path, facts: dict[str, int]) -> None:
-    """Rename the draft into place; where another process was faster with the same facts, keep its folder."""
-    for _ in range(10):
-        if _is_miniature(folder, facts):
-            return
-        _refuse_other_data(folder)
-        outdated = _sibling(folder)
-        try:
-            if folder.exists():
-                folder.rename(outdated)
-            draft.rename(folder)
-            return
-        except OSError:  # another process renamed between our look and our rename: look again
-            continue
-        finally:
-            shutil.rmtree(outdated, ignore_errors=True)
-    raise RuntimeError(f"{folder} keeps changing: are several processes rendering different miniatures there?")
