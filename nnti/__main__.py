@@ -80,13 +80,12 @@ def predict(options: argparse.Namespace) -> None:
 
 
 def figures(options: argparse.Namespace) -> None:
-    """Draw every figure that the files of the named runs (default: all) allow."""
-    from nnti.figures import render_run
+    """Draw every figure that the files of the named runs (default: all, and the three architectures) allow."""
+    from nnti.figures import render_architectures, render_run
 
-    names = options.runs or list_runs()
-    if not names:
-        raise RunError("there is no run to draw yet; train one: python -m nnti train enet_voc_miniature")
-    for name in names:
+    for path in [] if options.runs else render_architectures(options.output):
+        print(path)
+    for name in options.runs or list_runs():
         for path in render_run(find_run(name), options.output, progress=not options.quiet):
             print(path)
 
@@ -207,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inference(command)
     command.add_argument("--device", default="auto", help="default: auto")
 
-    command = _command(commands, figures, "draw the figures of runs as PNG and PDF")
+    command = _command(commands, figures, "draw the figures of runs, and the architectures, as PNG and PDF")
     command.add_argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/ and report/runs/")
     command.add_argument("--output", type=Path, metavar="DIR", help="default: figures/")
 

@@ -28,7 +28,7 @@ def pictures(notebook) -> int:
 
 
 def test_there_are_notebooks():
-    assert [path.stem for path in NOTEBOOKS] == ["task1_enet_voc"]
+    assert [path.stem for path in NOTEBOOKS] == ["task1_enet_voc", "task2_r2unet_cityscapes", "task3_pspnet_cityscapes"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,28 +1,47 @@
 """Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF."""
 
+from nnti.figures.architecture import architecture_figure
 from nnti.figures.classes import class_frequencies, per_class_iou
+from nnti.figures.features import feature_steps, pooled_maps
 from nnti.figures.masks import colorize, overlay
 from nnti.figures.output import folder_for, save
 from nnti.figures.pictures import augmentation_gallery, triptychs
-from nnti.figures.run import render_run, run_title, run_triptychs
-from nnti.figures.tables import markdown, results_table
+from nnti.figures.recurrence import recurrence_figure
+from nnti.figures.run import render_architectures, render_run, run_title, run_triptychs
+from nnti.figures.tables import (
+    complexity_markdown,
+    complexity_notes,
+    health_table,
+    markdown,
+    results_table,
+    save_complexity,
+)
 from nnti.figures.training import curves, learning_rate, poly_schedule
 
 __all__ = [
+    "architecture_figure",
     "augmentation_gallery",
     "class_frequencies",
     "colorize",
+    "complexity_markdown",
+    "complexity_notes",
     "curves",
+    "feature_steps",
     "folder_for",
+    "health_table",
     "learning_rate",
     "markdown",
     "overlay",
     "per_class_iou",
     "poly_schedule",
+    "pooled_maps",
+    "recurrence_figure",
+    "render_architectures",
     "render_run",
     "results_table",
     "run_title",
     "run_triptychs",
     "save",
+    "save_complexity",
     "triptychs",
 ]

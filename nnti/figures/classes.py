@@ -93,7 +93,8 @@ def _draw_iou(axes: Axes, rows: np.ndarray, iou: np.ndarray, thickness: float, h
     for row, value in zip(rows, iou, strict=True):
         text, at = ("absent", 0) if np.isnan(value) else (f"{value:.2f}", value)
         note = axes.annotate(text, (at, row), (3, 0), textcoords="offset points", va="center_baseline")
-        note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0, "alpha": 0.8})
+        note.set(zorder=0.95)  # over the means' lines, which shall not run through numbers, and under the bars
+        note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from nnti.figures.masks import class_handles, colorize, overlay, to_array, to_pi
 from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_shape, styled
 from nnti.metrics import ConfusionMatrix
 
-__all__ = ["augmentation_gallery", "triptychs"]
+__all__ = ["CAPTION", "GAP", "MARGIN", "Box", "augmentation_gallery", "draw_picture", "triptychs", "write_at"]
 
 MARGIN, GAP, BLOCK_GAP = 0.06, 0.06, 0.2  # inches: page border, between pictures, between two blocks of rows
 HEADING, CAPTION = 0.19, 0.18  # inches: the line above a column, the line below a picture
@@ -102,12 +102,12 @@ def augmentation_gallery(
     _draw_headings(figure, ["image, labels"], MARGIN, above, first)
     top, left = above + HEADING, MARGIN + first + BLOCK_GAP
     _draw_headings(figure, ["augmented crops with labels"], left, above, WIDTH - MARGIN - left)
-    _draw(figure, Box(MARGIN, top, first, whole * first), to_picture(image))
-    _draw(figure, Box(MARGIN, top + whole * first + GAP, first, whole * first), colorize(label, dataset))
+    draw_picture(figure, Box(MARGIN, top, first, whole * first), to_picture(image))
+    draw_picture(figure, Box(MARGIN, top + whole * first + GAP, first, whole * first), colorize(label, dataset))
     for number, (crop, mask) in enumerate(crops):
         row, column = divmod(number, across)
         place = Box(left + column * (width + GAP), top + row * (part * width + GAP), width, part * width)
-        _draw(figure, place, overlay(crop, mask, dataset))
+        draw_picture(figure, place, overlay(crop, mask, dataset))
     draw_legend(figure, handles)
     return figure
 
@@ -159,10 +159,10 @@ def _draw_row(figure: Figure, sample: Sequence[Picture], dataset: SegmentationDa
     pictures = [to_picture(image), *(colorize(mask, dataset) for mask in (label, *predictions))]
     for number, pixels in enumerate(pictures):
         place = box._replace(left=box.left + number * (box.width + GAP))
-        _draw(figure, place, pixels)
+        draw_picture(figure, place, pixels)
         if scores and number > 1:
             text = _score(sample[number], label, dataset)
-            _write(figure, text, place.left + place.width / 2, place.top + place.height + 0.02, "top")
+            write_at(figure, text, place.left + place.width / 2, place.top + place.height + 0.02, "top")
 
 
 def _score(prediction: Picture, label: Picture, dataset: SegmentationDataset) -> str:
@@ -174,10 +174,10 @@ def _score(prediction: Picture, label: Picture, dataset: SegmentationDataset) ->
 
 def _draw_headings(figure: Figure, texts: Sequence[str], left: float, top: float, width: float) -> None:
     for number, text in enumerate(texts):
-        _write(figure, text, left + number * (width + GAP) + width / 2, top + HEADING - 0.04, "bottom")
+        write_at(figure, text, left + number * (width + GAP) + width / 2, top + HEADING - 0.04, "bottom")
 
 
-def _draw(figure: Figure, box: Box, pixels: np.ndarray) -> None:
+def draw_picture(figure: Figure, box: Box, pixels: np.ndarray) -> None:
     """Draw a picture, at its own proportions, into a box."""
     page_height = figure.get_figheight()
     corner = (box.left / WIDTH, 1 - (box.top + box.height) / page_height)
@@ -188,6 +188,6 @@ def _draw(figure: Figure, box: Box, pixels: np.ndarray) -> None:
     axes.spines[:].set(visible=True, linewidth=0.4, color=DARK)
 
 
-def _write(figure: Figure, text: str, x: float, y: float, vertical: str) -> None:
+def write_at(figure: Figure, text: str, x: float, y: float, vertical: str) -> None:
     """Write at a point given in inches from the upper left corner."""
     figure.text(x / WIDTH, 1 - y / figure.get_figheight(), text, ha="center", va=vertical)

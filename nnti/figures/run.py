@@ -6,19 +6,21 @@ from typing import Any
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+from nnti.complexity import EXPERIMENTS, dataset_class
 from nnti.config import Experiment
 from nnti.data import available, evenly_spread
 from nnti.device import resolve_device
+from nnti.figures.architecture import architecture_figure
 from nnti.figures.classes import per_class_iou
 from nnti.figures.output import folder_for, save
 from nnti.figures.pictures import triptychs
 from nnti.figures.training import curves, learning_rate
 from nnti.inference import predict
 from nnti.loaders import load_split
-from nnti.models import MODELS
+from nnti.models import MODELS, build_model, count_parameters
 from nnti.records import RunError, RunFolder, load_model
 
-__all__ = ["render_run", "run_title", "run_triptychs"]
+__all__ = ["render_architectures", "render_run", "run_title", "run_triptychs"]
 
 SHOWN = 6  # validation images in a run's triptychs
 
@@ -51,6 +53,22 @@ def render_run(run: RunFolder, folder: str | Path | None = None, progress: bool 
     if run.best.is_file() and available(record["experiment"]["dataset"]):
         figures[f"{name}_triptychs"] = run_triptychs(run, progress=progress)
     return [path for name, figure in figures.items() for path in save(figure, name, folder)]
+
+
+def render_architectures(folder: str | Path | None = None) -> list[Path]:
+    """Draw and save the network of each of the report's tasks, in its published size; return the paths written.
+
+    Args:
+        folder: where to; None: figures/.
+    """
+    paths = []
+    for name in EXPERIMENTS:
+        experiment = Experiment.load(name)
+        classes = dataset_class(experiment.dataset)
+        model = build_model(experiment.model, len(classes.class_names), experiment.model_arguments, pretrained=False)
+        title = f"{type(model).__name__}, {len(classes.class_names)} classes: {count_parameters(model):,} parameters"
+        paths += save(architecture_figure(model, title), f"{experiment.model}_architecture", folder)
+    return paths
 
 
 def run_triptychs(run: RunFolder, images: int = SHOWN, progress: bool = True) -> Figure:

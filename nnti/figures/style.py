@@ -115,9 +115,16 @@ def bare_page(height: float, title: str, below: float = 0.0) -> tuple[Figure, fl
 
 
 def _wrap(line: str) -> str:
-    """Break a line that is wider than the page into lines of about equal length."""
+    """Break a line that is wider than the page into lines of about equal length, two at a comma or bracket if any."""
     lines = -(-len(line) // TITLE_LETTERS)
-    return textwrap.fill(line, TITLE_LETTERS if lines < 2 else len(line) // lines + 8)
+    if lines < 2:
+        return line
+    fitting = range(len(line) - TITLE_LETTERS - 1, TITLE_LETTERS + 1)  # empty for three lines or more
+    pauses = [at for at in fitting if line[at] == " " and (line[at - 1] in ",;:" or line[at + 1 : at + 2] == "(")]
+    if pauses:
+        cut = min(pauses, key=lambda at: abs(2 * at - len(line)))
+        return f"{line[:cut]}\n{line[cut + 1 :]}"
+    return textwrap.fill(line, len(line) // lines + 8)
 
 
 def legend_shape(names: Sequence[str]) -> tuple[int, float]:

@@ -10,13 +10,14 @@ import pandas as pd
 from nnti.complexity import complexity_dir, complexity_frame
 from nnti.published import HARDWARE, REPORT
 
-__all__ = ["complexity_markdown", "complexity_notes", "markdown", "results_table", "save_complexity"]
+__all__ = ["complexity_markdown", "complexity_notes", "health_table", "markdown", "results_table", "save_complexity"]
 
 COLUMNS = {  # column of `figures.results_table` → how it is written
     "run": str,
     "data set": str,
     "train images": "{:.0f}".format,
     "val images": "{:.0f}".format,
+    "crop": str,
     "protocol": str,
     "epochs": "{:.0f}".format,
     "mean IoU": "{:.4f}".format,
@@ -25,6 +26,18 @@ COLUMNS = {  # column of `figures.results_table` → how it is written
     "mean pixel accuracy (= sensitivity)": "{:.4f}".format,
     "loss": "{:.4f}".format,
     "s/epoch": "{:.0f}".format,
+}
+
+
+HEALTH_COLUMNS = {  # column of `figures.health_table` → how it is written
+    "run": str,
+    "data set": str,
+    "seed": "{:.0f}".format,
+    "images": "{:.0f}".format,
+    "mean IoU, batch statistics": "{:.4f}".format,
+    "mean IoU, running statistics": "{:.4f}".format,
+    "difference": "{:+.4f}".format,
+    "validation mean IoU": "{:.4f}".format,
 }
 
 
@@ -72,11 +85,25 @@ def results_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(_row({}, {})))
 
 
+def health_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Return one row for each run whose batch normalisation was checked, see `nnti.health.normalization_gap`.
+
+    The same training images with the statistics of each batch, as in training, and with the running ones, as in eval
+    mode; `difference` is the first minus the second.
+
+    Args:
+        records: as `RunFolder.record` returns them.
+    """
+    rows = [_health_row(record) for record in records if record.get("health")]
+    return pd.DataFrame(rows, columns=list(HEALTH_COLUMNS))
+
+
 def markdown(table: pd.DataFrame) -> str:
-    """Return a table of `results_table` in Markdown, without the columns that say little."""
-    lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    """Return a table of `results_table` or `health_table` in Markdown, without the columns that say little."""
+    columns = COLUMNS if "protocol" in table else HEALTH_COLUMNS
+    lines = [list(columns), ["---"] * len(columns)]
     for _, row in table.iterrows():
-        lines.append([write(row[name]) for name, write in COLUMNS.items()])
+        lines.append([write(row[name]) for name, write in columns.items()])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -141,6 +168,7 @@ def _row(record: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         "data set": data.get("title"),
         "train images": data.get("train_images"),
         "val images": result.get("images", data.get("val_images")),
+        "crop": _crop(record),
         "protocol": result.get("protocol"),
         "epochs": record.get("epochs"),
         "best epoch": record.get("best_epoch"),
@@ -153,6 +181,28 @@ def _row(record: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         "device": record.get("device"),
         "s/epoch": _number(record.get("seconds_per_epoch")),
     }
+
+
+def _health_row(record: dict[str, Any]) -> dict[str, Any]:
+    health, protocol = record["health"], record["experiment"]["protocol"]
+    batch, running = health["train_mode_mean_iou"], health["eval_mode_mean_iou"]
+    return {
+        "run": record["name"],
+        "data set": record["data"]["title"],
+        "seed": record["seed"],
+        "images": health["images"],
+        "mean IoU, batch statistics": batch,
+        "mean IoU, running statistics": running,
+        "difference": batch - running,
+        "validation mean IoU": record["validation"][protocol]["mean_iou"],
+    }
+
+
+def _crop(record: dict[str, Any]) -> str | None:
+    """Return the size of what the network saw in training, height × width."""
+    crop = record.get("experiment", {}).get("crop_size")
+    height, width = crop if isinstance(crop, list) else (crop, crop)
+    return None if crop is None else f"{height} × {width}"
 
 
 def _number(value: float | None) -> float:
