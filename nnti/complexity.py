@@ -166,7 +166,7 @@ def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> 
     model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
     return {
         "experiment": experiment.name,
-        "model": type(model).__name__,
+        "model": getattr(model, "title", type(model).__name__),
         "dataset": experiment.dataset,
         "classes": classes,
         "seed": experiment.seed,

@@ -11,6 +11,7 @@ from nnti.figures.run import render_architectures, render_run, run_title, run_tr
 from nnti.figures.tables import (
     complexity_markdown,
     complexity_notes,
+    complexity_table,
     health_table,
     markdown,
     results_table,
@@ -25,6 +26,7 @@ __all__ = [
     "colorize",
     "complexity_markdown",
     "complexity_notes",
+    "complexity_table",
     "curves",
     "feature_steps",
     "folder_for",

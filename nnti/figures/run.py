@@ -66,7 +66,7 @@ def render_architectures(folder: str | Path | None = None) -> list[Path]:
         experiment = Experiment.load(name)
         classes = dataset_class(experiment.dataset)
         model = build_model(experiment.model, len(classes.class_names), experiment.model_arguments, pretrained=False)
-        title = f"{type(model).__name__}, {len(classes.class_names)} classes: {count_parameters(model):,} parameters"
+        title = f"{model.title}, {len(classes.class_names)} classes: {count_parameters(model):,} parameters"
         paths += save(architecture_figure(model, title), f"{experiment.model}_architecture", folder)
     return paths
 
@@ -94,7 +94,7 @@ def run_title(record: dict[str, Any], name: str | None = None) -> str:
     `name` is the run's; None: its experiment's.
     """
     data, model = record["data"], record["experiment"]["model"]
-    model = MODELS[model].__name__ if model in MODELS else model
+    model = MODELS[model].title if model in MODELS else model
     counts = f"({data['train_images']} train / {data['val_images']} val images)"
     where = f"{data['title']} {counts}".replace(") (", "; ")  # a title that ends in a remark: one pair of brackets
     return f"{name or record['name']}: {model} on {where}"

@@ -10,7 +10,15 @@ import pandas as pd
 from nnti.complexity import complexity_dir, complexity_frame
 from nnti.published import HARDWARE, REPORT
 
-__all__ = ["complexity_markdown", "complexity_notes", "health_table", "markdown", "results_table", "save_complexity"]
+__all__ = [
+    "complexity_markdown",
+    "complexity_notes",
+    "complexity_table",
+    "health_table",
+    "markdown",
+    "results_table",
+    "save_complexity",
+]
 
 COLUMNS = {  # column of `figures.results_table` → how it is written
     "run": str,
@@ -107,16 +115,28 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def complexity_markdown(table: pd.DataFrame) -> str:
-    """Return a table of `nnti.complexity.complexity_frame` in Markdown: a column per experiment, a row per quantity.
+def complexity_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of `nnti.complexity.complexity_frame` as text: a column per experiment, a row per quantity.
 
-    Published values have rows of their own, named so.
+    Published values have rows of their own, named so; what is not known says so.
     """
-    lines = [["", *table["experiment"]], ["---"] * (len(table) + 1)]
+    rows = {}
     for name, write in QUANTITIES.items():
         unknown = "not published" if name.startswith("published") else "not measured"
-        cells = [unknown if pd.isna(value) else write(value) for value in table[name]]
-        lines.append([name.replace("s/epoch", "time per epoch"), *cells])
+        rows[name.replace("s/epoch", "time per epoch")] = [
+            unknown if pd.isna(value) else write(value) for value in table[name]
+        ]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(table["experiment"]))
+
+
+def complexity_markdown(table: pd.DataFrame) -> str:
+    """Return `complexity_table` of a table in Markdown."""
+    text = complexity_table(table)
+    lines = [
+        ["", *text.columns],
+        ["---"] * (len(text.columns) + 1),
+        *([name, *row] for name, *row in text.itertuples()),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

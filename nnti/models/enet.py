@@ -31,6 +31,8 @@ class ENet(nn.Module):
         dropout: spatial dropout in stage 1, and after it (paper, section 4).
     """
 
+    title = "ENet"  # what figures and tables call it
+
     def __init__(self, num_classes: int, dropout: tuple[float, float] = (0.01, 0.1)):
         super().__init__()
         if num_classes < 1:

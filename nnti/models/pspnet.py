@@ -47,6 +47,7 @@ class PSPNet(nn.Module):
         ValueError: an argument is impossible.
     """
 
+    title = "PSPNet"  # what figures and tables call it
     smallest_batch = 2
 
     def __init__(

@@ -39,6 +39,8 @@ class R2UNet(nn.Module):
             gradients from a fraction of the memory, for about a third more time.
     """
 
+    title = "R2U-Net"  # what figures and tables call it
+
     def __init__(
         self,
         num_classes: int,
