@@ -122,6 +122,7 @@ def data(options: argparse.Namespace) -> None:
 
 def experiments(options: argparse.Namespace) -> None:
     """List the experiments that ship with the package, or print one with all its settings."""
+    longest = max(map(len, Experiment.names()))
     for name in [options.name] if options.name else Experiment.names():
         experiment = Experiment.load(name)
         if options.name:
@@ -131,7 +132,7 @@ def experiments(options: argparse.Namespace) -> None:
         else:
             augmented = "augmentation" if experiment.augment else "no augmentation"
             print(
-                f"{name:26} {experiment.model} on {experiment.dataset} ({experiment.train_split}), "
+                f"{name:{longest}} {experiment.model} on {experiment.dataset} ({experiment.train_split}), "
                 f"{experiment.epochs} epochs, {experiment.optimizer}, {augmented}"
             )
 
