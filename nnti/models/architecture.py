@@ -56,12 +56,13 @@ def trace(model: nn.Module, size: tuple[int, int], training: bool = True, images
     In training mode every part of a network runs, an auxiliary head too. The model itself is left as it was.
     """
     values = {name: value.to("meta") for name, value in (*model.named_parameters(), *model.named_buffers())}
-    mode = model.training
+    modes = [(module, module.training) for module in model.modules()]
     try:
         with torch.no_grad():
             return functional_call(model.train(training), values, (torch.empty(images, 3, *size, device="meta"),))
     finally:
-        model.train(mode)
+        for module, mode in modes:
+            module.training = mode
 
 
 def _row(block: Block, shape: torch.Size, size: tuple[int, int]) -> dict:
