@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nnti.figures import health_table, markdown, results_table
+from nnti.complexity import complexity_frame, read_complexity
+from nnti.figures import complexity_markdown, complexity_notes, health_table, markdown, results_table
 from nnti.records import RunFolder
 
 TOP = Path(__file__).resolve().parent.parent
@@ -48,3 +49,30 @@ def test_readme_quotes_the_camvid_record():
         f"{record['versions']['torch']}, seed {record['seed']};",
     ]
     assert [text for text in quoted if text not in README] == []
+
+
+@pytest.mark.parametrize("name, title", [("r2unet_camvid_short", "R2U-Net"), ("pspnet_camvid_short", "PSPNet")])
+def test_readme_quotes_the_records_of_the_large_networks(name, title):
+    run = RunFolder(TOP / "report" / "runs" / name)
+    record, loss = run.record(), run.history()["train_loss"].dropna()
+    assert loss.iloc[-1] < loss.iloc[0]
+    fall = f"{title}: training loss {loss.iloc[0]:.3f} to {loss.iloc[-1]:.3f} in {record['epochs']} epochs"
+    assert fall in README
+    assert f"Both: {record['device']}, seed {record['seed']}" in README
+
+
+def test_the_finding_about_normalisation_is_in_the_records():
+    """README says that one norm for all steps loses in eval mode, and one per step does not."""
+    table = health_table(run.record() for run in RUNS)
+    per_step = table["run"].str.contains("per_step")
+    r2unet = table["run"].str.startswith("r2unet")
+    assert (table[r2unet & ~per_step]["difference"] > 0.02).all()
+    assert (table[r2unet & per_step]["difference"].abs() < 0.02).all()
+    assert {"CamVid", "Cityscapes miniature (rendered)"} <= set(table[r2unet & ~per_step]["data set"])
+
+
+def test_the_cost_table_is_made_from_its_record():
+    record = read_complexity(TOP / "report" / "complexity")
+    assert not record["commit"].endswith("-dirty")
+    written = (TOP / "report" / "complexity" / "complexity.md").read_text(encoding="utf-8")
+    assert written == f"{complexity_markdown(complexity_frame(record))}\n\n{complexity_notes(record)}\n"
