@@ -50,7 +50,7 @@ Download it:         python -m nnti data cityscapes (drives csDownload, which as
                      and with --coarse for gtCoarse, train_extra (gtCoarse.zip, leftImg8bit_trainextra.zip)
 By hand:             put gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip into the data folder and run the same
 It lies elsewhere:   set NNTI_DATA to the folder that holds leftImg8bit and gtFine (or cityscapes), or pass root=
-Go on without it:    dataset="cityscapes_miniature", on the command line: python -m nnti train pspnet_cityscapes_miniature"""
+Go on without it:    dataset="cityscapes_miniature", for example python -m nnti train pspnet_cityscapes_miniature"""
 FIX_TEST = """
 Only to see results: python -m nnti predict RUN IMAGES needs no labels"""
 
