@@ -38,7 +38,7 @@ class Experiment:
     name: str = setting("experiment", "what the run folder, figures and tables call it")
     # model
     model: Literal["enet", "r2unet", "pspnet"] = setting("enet", "architecture")
-    model_arguments: dict[str, Any] = setting({}, "further arguments of the model's constructor")
+    model_arguments: dict[str, Any] = setting({}, "the constructor's arguments; a new value replaces all of them")
     # data
     dataset: Literal["voc", "cityscapes", "camvid", "voc_miniature", "cityscapes_miniature"] = setting(
         "voc", "data set"
@@ -180,7 +180,8 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
         raise SettingError(f"{name}={value!r}: it must be one of {', '.join(choices)}{_nearest(str(value), choices)}")
-    raise SettingError(f"{name}={value!r}: it must be {_describe(kind)}, not {type(value).__name__}")
+    wanted = "a JSON object such as '{\"steps\": 2}', in quotes" if typing.get_origin(kind) is dict else _describe(kind)
+    raise SettingError(f"{name}={value!r}: it must be {wanted}, not {type(value).__name__}")
 
 
 _WRONG = object()

@@ -29,7 +29,7 @@ def train_loader(experiment: Experiment, dataset: SegmentationDataset, device: t
     if len(dataset) < experiment.batch_size:
         raise SettingError(
             f"batch_size={experiment.batch_size} is larger than the {len(dataset)} images of {dataset.title} "
-            f"'{dataset.split}'; set batch_size to {len(dataset)} or less"
+            f"'{dataset.split}'; set batch_size to {len(dataset)} or less, or take more images (train_limit)"
         )
     samples = _TrainSamples(experiment, dataset)
     return _loader(

@@ -97,7 +97,10 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
-        raise RunError(f"{path} does not exist; train first: python -m nnti train NAME") from None
+        raise RunError(
+            f"{path} does not exist: weights are kept where a run was trained, records alone are committed. Train it: "
+            f"python -m nnti train {Path(path).parent.name}"
+        ) from None
     except Exception as error:  # torch raises many kinds for damaged files
         raise RunError(f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
 

@@ -4,6 +4,7 @@ import inspect
 
 from torch import nn
 
+from nnti.config import SettingError
 from nnti.models.architecture import Block, architecture_table, count_parameters, trace
 from nnti.models.enet import ENet
 from nnti.models.outputs import Outputs, final_logits
@@ -33,17 +34,20 @@ def build_model(name: str, num_classes: int, arguments: dict | None = None, pret
 
     `pretrained=False` never fetches weights, whatever the arguments say: for who loads a checkpoint's own afterwards.
 
-    Raises ValueError, naming the arguments that the model has, if one does not fit; WeightsError without a connection.
+    Raises SettingError, with what would be right, for a model that does not exist and for arguments that do not fit;
+    WeightsError without a connection.
     """
+    if name not in MODELS:
+        raise SettingError(f"model={name!r}: it must be one of {', '.join(MODELS)}")
     model, arguments = MODELS[name], dict(arguments or {})
     known = inspect.signature(model).parameters
     unknown = [argument for argument in arguments if argument not in known]
     if unknown:
         has = ", ".join(argument for argument in known if argument != "num_classes")
-        raise ValueError(f"model_arguments={arguments}: {model.__name__} has no {', '.join(unknown)}; it has {has}")
+        raise SettingError(f"model_arguments={arguments}: {model.__name__} has no {', '.join(unknown)}; it has {has}")
     if not pretrained and "pretrained" in known:
         arguments["pretrained"] = False
     try:
         return model(num_classes, **arguments)
-    except TypeError as error:
-        raise ValueError(f"model_arguments={arguments} do not fit: {error}; see help({model.__name__})") from error
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"model_arguments={arguments} do not fit: {error}; see help({model.__name__})") from error

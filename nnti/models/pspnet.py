@@ -8,6 +8,7 @@ Where this deviates, and why:
 - logits grow to the image's size in one bilinear step with `align_corners=False`, as everything else here is sampled.
 """
 
+import difflib
 from collections.abc import Iterator, Sequence
 
 import timm
@@ -125,7 +126,7 @@ class PyramidPooling(nn.Module):
 def _backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
     """Return the last two stages of a timm model, as a module that gives [middle, deep]."""
     if ":" not in name and not timm.is_model(name.split(".")[0]):  # "hf-hub:…" and "local-dir:…" are timm's to resolve
-        near = timm.list_models(f"*{name}*")[:5] or ["resnet50s", "resnet18", "resnet101s"]
+        near = difflib.get_close_matches(name, timm.list_models(), n=5) or ["resnet50s", "resnet18"]
         raise ValueError(f"timm has no backbone '{name}'; near it: {', '.join(near)}")
     options = {"features_only": True, "output_stride": output_stride, "out_indices": (-2, -1)}
     try:
@@ -133,7 +134,7 @@ def _backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
     except (NotImplementedError, AssertionError, TypeError) as error:
         raise ValueError(
             f"backbone '{name}' cannot give features at output_stride {output_stride} "
-            f"({error or type(error).__name__}); ResNets, EfficientNets, ConvNeXts and MobileNets can"
+            f"({str(error) or type(error).__name__}); ResNets, EfficientNets, ConvNeXts and MobileNets can"
         ) from error
     except Exception as error:  # the hub's client raises many kinds where there is no connection
         if not pretrained:

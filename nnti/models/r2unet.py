@@ -150,9 +150,9 @@ class UpConv(nn.Module):
 def _check(num_classes: int, widths: Sequence[int], steps: int, step_norm: str) -> None:
     if num_classes < 1:
         raise ValueError(f"num_classes={num_classes}: it must be at least 1")
-    if len(widths) < 2 or min(widths) < 1:
+    if len(widths) < 2 or not all(isinstance(width, int) and width > 0 for width in widths):
         raise ValueError(f"widths={tuple(widths)}: give the channels of at least two levels, for example 64, 128, 256")
-    if steps < 1:
-        raise ValueError(f"steps={steps}: it must be at least 1; the paper's networks use 2")
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps={steps!r}: it must be a whole number, at least 1; the paper's networks use 2")
     if step_norm not in STEP_NORMS:
         raise ValueError(f"step_norm={step_norm!r}: it must be one of {', '.join(STEP_NORMS)}")
