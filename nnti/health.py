@@ -10,6 +10,7 @@ from nnti.config import Experiment
 from nnti.data import SegmentationDataset, evenly_spread
 from nnti.device import autocast, resolve_precision
 from nnti.evaluate import prepare
+from nnti.inference import evaluating
 from nnti.loaders import val_loader
 from nnti.metrics import ConfusionMatrix
 from nnti.models.normalization import batch_norms, frozen_statistics
@@ -40,16 +41,12 @@ def normalization_gap(
     whole_batches = max(1, min(images, len(dataset)) // batch) * batch
     some = torch.utils.data.Subset(dataset, evenly_spread(len(dataset), whole_batches))
     loader = val_loader(experiment, some, next(model.parameters()).device, "report")
-    found, mode = {}, model.training
-    try:
-        for name in ("train", "eval"):
-            model.eval()
+    found = {}
+    for name in ("train", "eval"):
+        with evaluating(model), frozen_statistics(model):
             for norm in batch_norms(model):
                 norm.train(name == "train")
-            with frozen_statistics(model):
-                found[f"{name}_mode_mean_iou"] = _mean_iou(model, experiment, loader, dataset.num_classes, progress)
-    finally:
-        model.train(mode)
+            found[f"{name}_mode_mean_iou"] = _mean_iou(model, experiment, loader, dataset.num_classes, progress)
     return {"split": dataset.split, "images": len(some), **found}
 
 

@@ -36,7 +36,7 @@ class R2UNet(nn.Module):
         steps: t, how often a convolution is applied again to its input plus its own output.
         step_norm: "shared", one batch normalisation for all steps, or "per_step".
         checkpoint_activations: keep only each unit's input and compute the rest again in the backward pass: the same
-            gradients from a fraction of the memory, for about a third more time.
+            gradients from a fraction of the memory, for the time of a second forward pass.
     """
 
     title = "R2U-Net"  # what figures and tables call it
