@@ -1,5 +1,6 @@
 # make        set up, run the notebooks, draw the figures
 # make test   set up what is missing, run the tests
+# make bench  measure speed and memory beside other packages
 #
 # PRESET=auto|miniature|short|report chooses what the notebooks train (see README);
 # RESTART=True trains again where runs/ already holds a run
@@ -11,7 +12,7 @@ RESTART ?= False
 RUN := $(VENV)/bin/python
 NOTEBOOKS := $(wildcard notebooks/task*.ipynb)
 
-.PHONY: all setup notebooks figures test lint format clean
+.PHONY: all setup notebooks figures test bench lint format clean
 .DEFAULT_GOAL := all
 
 all: notebooks figures
@@ -23,6 +24,10 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed benchmarks/requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	touch $@
 
 $(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt
@@ -44,6 +49,10 @@ figures: setup
 test: $(VENV)/installed-tests
 	$(RUN) -m pytest
 
+# a quarter of an hour; leave the machine alone meanwhile
+bench: $(VENV)/installed-bench
+	$(RUN) -m benchmarks.run
+
 lint: $(VENV)/installed-tests
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -52,4 +61,4 @@ format: $(VENV)/installed-tests
 	$(RUN) -m ruff format .
 
 clean:
-	rm -rf runs data/miniature figures/miniature
+	rm -rf runs data/miniature data/cache figures/miniature

@@ -85,6 +85,7 @@ class Experiment:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = setting("auto", "autocast; 'auto' asks the device")
     channels_last: bool = setting(True, "memory format of weights and activations")
     compile: bool = setting(False, "torch.compile the model: faster steps after a slow start")
+    cache: Literal["auto", "none", "ram", "disk"] = setting("auto", "where decoded images are kept for later epochs")
     num_workers: int = setting(-1, "processes that read data (-1: chosen from the machine)", -1, 256)
 
     def __post_init__(self):

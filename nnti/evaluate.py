@@ -14,6 +14,7 @@ from nnti.inference import Inference, average, evaluating
 from nnti.loaders import val_loader
 from nnti.losses import CrossEntropy, LossSum
 from nnti.metrics import ConfusionMatrix
+from nnti.transfer import on_device
 
 __all__ = ["evaluate", "prepare"]
 
@@ -44,13 +45,14 @@ def evaluate(
     matrix, total = ConfusionMatrix(dataset.num_classes, dataset.ignore_index), LossSum(*torch.zeros(2, device=device))
     loader = val_loader(experiment, dataset, device, protocol)
     with evaluating(model):
-        for batch in tqdm(loader, desc=f"validation, {protocol} protocol", leave=False, disable=not progress):
+        bar = tqdm(loader, desc=f"validation, {protocol} protocol", leave=False, disable=not progress)
+        for batch in on_device(bar, device):
             images, label = prepare(batch, experiment, device)
             with autocast(device, resolve_precision(experiment.precision, device)):
                 logits = _logits(model, images, inference)
             step = loss(logits, label)
             total = LossSum(total.total + step.total, total.weight + step.weight)
-            matrix.update(logits.max(1).indices, label)
+            matrix.update(step.prediction, label)
     stated = {} if inference is None else {"inference": inference.to_dict()}
     return {"protocol": protocol, **stated, "images": len(dataset), "loss": float(total.mean), **matrix.compute()}
 

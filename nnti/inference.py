@@ -23,10 +23,12 @@ from nnti.augment import normalize
 from nnti.config import SettingError
 from nnti.device import autocast, resolve_precision
 from nnti.loaders import crop_shape
+from nnti.models.outputs import most_likely
 
 __all__ = ["Inference", "average", "evaluating", "predict", "probabilities", "windows"]
 
 SMALLEST_CROP = 8  # pixels, as for an experiment's crop_size
+STRIP = 256  # rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +89,13 @@ class Inference:
 def predict(model: nn.Module, image: Tensor, inference: Inference | None = None, precision: str = "auto") -> Tensor:
     """Segment one uint8 image (3, H, W) at its own size: class numbers, uint8 (H, W), on the CPU.
 
-    `inference` None is `Inference()`; precision is an experiment's setting.
+    `inference` None is `Inference()`; precision is an experiment's setting, and nothing to a model from
+    `nnti.deploy.deploy`, which has its own. Of many images, predict each with such a model.
     """
     images, inference = _on_device(model, image), inference or Inference()
     with evaluating(model), autocast(images.device, resolve_precision(precision, images.device)):
         scores = model(images) if inference.plain else average(model, images, inference)
-    return scores[0].max(0).indices.to("cpu", torch.uint8)
+    return _labels(scores)[0].to("cpu", torch.uint8)
 
 
 @torch.inference_mode()
@@ -114,8 +117,12 @@ def average(model: nn.Module, images: Tensor, inference: Inference) -> Tensor:
     size, total = tuple(images.shape[-2:]), None
     for scale in inference.scales:
         scaled = _resize(images, tuple(max(1, round(side * scale)) for side in size))
-        one = _resize(_over_windows(model, scaled, inference), size)
-        total = one if total is None else total.add_(one)
+        one = _over_windows(model, scaled, inference)
+        if total is None:
+            total = _resize(one, size)
+            continue
+        for number in range(total.shape[1]):  # class by class: all at once would be another map of the sum's size
+            total[:, number : number + 1] += _resize(one[:, number : number + 1], size)
     return total.div_(len(inference.scales))
 
 
@@ -153,6 +160,8 @@ def _over_windows(model: nn.Module, images: Tensor, inference: Inference) -> Ten
     for first in range(0, len(tiles), inference.tile_batch):
         chosen = tiles[first : first + inference.tile_batch]
         parts = _softmax(model, torch.cat([images[..., rows, columns] for rows, columns in chosen]), inference.flip)
+        if len(tiles) == 1:
+            return parts
         if total is None:
             total = parts.new_zeros(len(images), parts.shape[1], *size)
         for (rows, columns), part in zip(chosen, parts.split(len(images)), strict=True):
@@ -167,6 +176,11 @@ def _softmax(model: nn.Module, images: Tensor, flip: bool) -> Tensor:
     if flip:
         result = (result + model(images.flip(-1)).float().softmax(1).flip(-1)) / 2
     return result
+
+
+def _labels(scores: Tensor) -> Tensor:
+    """Return the best class of each pixel, (B, C, H, W) → (B, H, W), in strips: comparing takes memory as well."""
+    return torch.cat([most_likely(strip) for strip in scores.split(STRIP, dim=-2)], dim=-2)
 
 
 def _coverage(side: list[slice], length: int) -> Tensor:
@@ -184,10 +198,11 @@ def _resize(values: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _on_device(model: nn.Module, image: Tensor) -> Tensor:
-    """Return an image as the model takes it, (1, 3, H, W), where the model is."""
+    """Return an image as the model takes it, (1, 3, H, W), where the model is, laid out channels last."""
     if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
         raise ValueError(f"image {tuple(image.shape)} must be (3, H, W), values 0 … 255; of a batch take one at a time")
-    return normalize(image[None].to(next(model.parameters()).device))
+    images = normalize(image[None].to(next(model.parameters()).device))
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _check_window(inference: Inference) -> None:

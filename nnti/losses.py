@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnti.models.outputs import Outputs, final_logits
+from nnti.models.outputs import Outputs, final_logits, full_size_parts, most_likely
 
 __all__ = ["CrossEntropy", "LossSum", "enet_class_weights"]
 
@@ -18,11 +18,13 @@ class LossSum(NamedTuple):
     Attributes:
         total: weighted sum over pixels, scalar. weight: sum of the pixels' weights, scalar.
         auxiliary: what an auxiliary head adds to `total` in training, scalar.
+        prediction: most likely class of each pixel, integers (B, H, W); found where the logits have full size anyway.
     """
 
     total: Tensor
     weight: Tensor
     auxiliary: Tensor | float = 0.0
+    prediction: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -53,18 +55,20 @@ class CrossEntropy(nn.Module):
     def forward(self, outputs: Tensor | Outputs, label: Tensor) -> LossSum:
         """Return the sums over pixels and the sum of weights that they are to be divided by.
 
-        `outputs` are logits (B, C, H, W), or `Outputs` of a network with an auxiliary head.
+        `outputs` are logits (B, C, H, W), or `Outputs` of a network with an auxiliary head, of any size.
         """
-        total = self._total(final_logits(outputs), label)
-        if not isinstance(outputs, Outputs):
-            return LossSum(total, self._weight(label))
-        auxiliary = self.auxiliary_weight * self._total(outputs.auxiliary, label)
-        return LossSum(total, self._weight(label), auxiliary)
+        totals, predictions = [], []
+        for logits, truth in full_size_parts(final_logits(outputs), label):
+            totals.append(self._total(logits, truth))
+            predictions.append(most_likely(logits.detach()))
+        auxiliary = self._auxiliary(outputs.auxiliary, label) if isinstance(outputs, Outputs) else 0.0
+        return LossSum(sum(totals), self._weight(label), auxiliary, torch.cat(predictions))
+
+    def _auxiliary(self, logits: Tensor, label: Tensor) -> Tensor:
+        return self.auxiliary_weight * sum(self._total(*part) for part in full_size_parts(logits, label))
 
     def _total(self, logits: Tensor, label: Tensor) -> Tensor:
-        return F.cross_entropy(
-            logits.float(), label, self.class_weights, ignore_index=self.ignore_index, reduction="sum"
-        )
+        return F.cross_entropy(logits, label, self.class_weights, ignore_index=self.ignore_index, reduction="sum")
 
     def _weight(self, label: Tensor) -> Tensor:
         valid = label != self.ignore_index

@@ -19,7 +19,7 @@ from nnti.costs import OptimizerOf, Size, sgd
 from nnti.device import autocast, resolve_device, resolve_precision
 from nnti.losses import CrossEntropy
 
-__all__ = ["ALLOCATED", "TRACKED", "TrainingMemory", "measure_training_memory"]
+__all__ = ["ALLOCATED", "TRACKED", "TrainingMemory", "measure_training_memory", "training_step"]
 
 TRACKED = "sizes of all tensors alive at once, added up without computing; no workspace, no allocator's rounding"
 ALLOCATED = "torch.cuda.max_memory_allocated"
@@ -45,7 +45,7 @@ def measure_training_memory(
     precision: str = "auto",
     optimizer: OptimizerOf = sgd,
 ) -> TrainingMemory:
-    """Return the peak memory of the second training step: forward, loss, backward, update.
+    """Return the peak memory of a training step that is not the first: forward, loss, backward, update.
 
     On a CUDA device it is what PyTorch has allocated there. Elsewhere, and where that device is too small, all tensors
     are added up that would be alive at the same time; `method` says which.
@@ -64,6 +64,31 @@ def measure_training_memory(
     if peak is None:
         peak, method = _tracked_peak(model, size, batch_size, dtype, optimizer), TRACKED
     return TrainingMemory(peak, method, tuple(size), batch_size, str(dtype).removeprefix("torch."))
+
+
+def training_step(
+    model: nn.Module, size: Size, batch_size: int, device: torch.device, dtype: torch.dtype, optimizer: OptimizerOf
+) -> Callable[[], None]:
+    """Return a function that takes one training step on one batch of zeros, as the training loop does.
+
+    Gradients and the optimiser's state are there already, as after an earlier step. The model itself is trained; it is
+    to be on `device` and in training mode. The step does not wait for the device.
+    """
+    images = torch.zeros(batch_size, 3, *size, device=device)
+    label = torch.zeros(batch_size, *size, dtype=torch.long, device=device)
+    loss, updater = CrossEntropy(), optimizer(model)
+    for parameter in filter(lambda parameter: parameter.requires_grad, model.parameters()):
+        parameter.grad = torch.zeros_like(parameter)
+    updater.step()
+
+    def step() -> None:
+        with autocast(device, dtype):
+            outputs = model(images)
+        updater.zero_grad(set_to_none=True)
+        loss(outputs, label).objective.backward()
+        updater.step()
+
+    return step
 
 
 class _AliveBytes(TorchDispatchMode):
@@ -98,15 +123,14 @@ class _AliveBytes(TorchDispatchMode):
 
 
 def _tracked_peak(model: nn.Module, size: Size, batch_size: int, dtype: torch.dtype, optimizer: OptimizerOf) -> int:
-    """Return the peak of the second step, of a copy whose tensors have sizes but no values."""
+    """Return the peak of a step of a copy whose tensors have sizes but no values."""
     fake, tracker = FakeTensorMode(), _AliveBytes()
     stand_ins = {id(tensor): fake.from_tensor(tensor) for tensor in (*model.parameters(), *model.buffers())}
     model = copy.deepcopy(model, stand_ins).train()  # deepcopy takes what it is given for tensors "copied" already
     with fake, tracker:
         for tensor in (*model.parameters(), *model.buffers()):
             tracker.add(tensor)
-        step = _training_step(model, size, batch_size, torch.device("cpu"), dtype, optimizer)
-        step()
+        step = training_step(model, size, batch_size, torch.device("cpu"), dtype, optimizer)
         tracker.peak = tracker.alive
         step()
         return tracker.peak
@@ -115,32 +139,13 @@ def _tracked_peak(model: nn.Module, size: Size, batch_size: int, dtype: torch.dt
 def _allocated_peak(
     model: nn.Module, size: Size, batch_size: int, device: torch.device, dtype: torch.dtype, optimizer: OptimizerOf
 ) -> int | None:
-    """Return the peak of the second step as CUDA's allocator saw it; None where the device is too small for it."""
+    """Return the peak of a step as CUDA's allocator saw it; None where the device is too small for it."""
     before = torch.cuda.memory_allocated(device)
     try:
         model = copy.deepcopy(model).to(device).train()
-        step = _training_step(model, size, batch_size, device, dtype, optimizer)
-        step()
+        step = training_step(model, size, batch_size, device, dtype, optimizer)
         torch.cuda.reset_peak_memory_stats(device)
         step()
         return torch.cuda.max_memory_allocated(device) - before
     except torch.OutOfMemoryError:
         return None
-
-
-def _training_step(
-    model: nn.Module, size: Size, batch_size: int, device: torch.device, dtype: torch.dtype, optimizer: OptimizerOf
-) -> Callable[[], None]:
-    """Make a function that takes one training step on one batch, as the training loop does."""
-    images = torch.zeros(batch_size, 3, *size, device=device)
-    label = torch.zeros(batch_size, *size, dtype=torch.long, device=device)
-    loss, updater = CrossEntropy(), optimizer(model)
-
-    def step() -> None:
-        with autocast(device, dtype):
-            outputs = model(images)
-        updater.zero_grad(set_to_none=True)
-        loss(outputs, label).objective.backward()
-        updater.step()
-
-    return step

@@ -6,7 +6,7 @@ A checkout of the project keeps everything inside itself; an installed package u
 import os
 from pathlib import Path
 
-__all__ = ["config_dir", "data_roots", "figures_dir", "home", "miniature_root", "runs_dir"]
+__all__ = ["cache_dir", "config_dir", "data_roots", "figures_dir", "home", "miniature_root", "runs_dir"]
 
 
 def home() -> Path:
@@ -29,6 +29,11 @@ def data_roots() -> list[Path]:
 def miniature_root() -> Path:
     """Return the folder that miniatures are rendered into (never `$NNTI_DATA`, which may be shared and read-only)."""
     return home() / "data" / "miniature"
+
+
+def cache_dir() -> Path:
+    """Return the folder of decoded copies of data sets: `$NNTI_CACHE` or the project's data/cache/."""
+    return Path(os.environ.get("NNTI_CACHE") or home() / "data" / "cache").expanduser()
 
 
 def runs_dir() -> Path:

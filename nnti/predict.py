@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from nnti.config import SettingError
 from nnti.data.base import DataError, read_image
 from nnti.data.cityscapes import Cityscapes, to_label_ids
+from nnti.deploy import deploy
 from nnti.inference import Inference, predict
 
 __all__ = ["FORMATS", "find_images", "predict_files"]
@@ -29,8 +30,11 @@ def predict_files(
     inference: Inference | None = None,
     format: str = "palette",
     progress: bool = True,
+    compile: bool = False,
 ) -> Iterator[Path]:
     """Segment images at their own size; yield the path of every file written, at once.
+
+    The network is deployed first (see `nnti.deploy`): with the precision that it was trained in, normalisations folded.
 
     Format 'palette' writes OUTPUT/<stem>_labels.png (palette PNG of class numbers) and OUTPUT/<stem>_overlay.png.
     'cityscapes' writes OUTPUT/<city>_<sequence>_<frame>_pred_labelIds.png alone, grey with the original label ids, as
@@ -42,6 +46,8 @@ def predict_files(
         output: folder, made if need be.
         inference: windows, scales, flip; None: one pass over the whole image.
         progress: show a bar if there is more than one image.
+        compile: let `torch.compile` make the network faster, for the images (or windows) of the first one's size. It
+            takes a minute or two first: for hundreds of images.
 
     Raises DataError or SettingError before anything is written, except for an image that turns out damaged inside:
     what was written before it stays.
@@ -49,6 +55,7 @@ def predict_files(
     paths = find_images(images, output)
     names = _output_names(paths, checkpoint, output, format)
     write = _write_label_ids if format == "cityscapes" else _write_palette
+    model = deploy(model, checkpoint["experiment"]["precision"], compile=compile)
     output.mkdir(parents=True, exist_ok=True)
     for path, name in tqdm(
         zip(paths, names, strict=True),
@@ -59,7 +66,7 @@ def predict_files(
         disable=not progress or len(paths) < 2,
     ):
         image = _read(path)
-        labels = predict(model, image, inference, checkpoint["experiment"]["precision"])
+        labels = predict(model, image, inference)
         yield from write(output / name, image, labels, checkpoint)
 
 

@@ -2,30 +2,35 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from nnti.augment import Batch
+from nnti.compilation import Compiled
 from nnti.config import Experiment, SettingError
-from nnti.data import class_frequencies
+from nnti.data import attach_cache, class_frequencies
 from nnti.device import autocast, commit, device_name, resolve_device, resolve_precision, versions
 from nnti.evaluate import evaluate, prepare
 from nnti.health import normalization_gap
 from nnti.loaders import load_split, train_loader
 from nnti.losses import CrossEntropy, LossSum, enet_class_weights
 from nnti.metrics import ConfusionMatrix
-from nnti.models import build_model, count_parameters, final_logits
+from nnti.models import Outputs, build_model, count_parameters
 from nnti.paths import runs_dir
 from nnti.records import RunError, RunFolder, history_row, load_checkpoint
+from nnti.transfer import on_device
 
 __all__ = ["Fit", "build_loss", "build_optimizer", "fit", "poly"]
 
 PROTOCOLS = ("report", "full")
+FUSED_DEVICES = ("cpu", "cuda", "mps")
+Forward = Callable[[Tensor], Tensor | Outputs]
 
 
 def fit(
@@ -64,6 +69,8 @@ class Fit:
         arguments = experiment.model_arguments
         model = build_model(experiment.model, self.train_data.num_classes, arguments, pretrained=saved is None)
         _check_batch(experiment, model)
+        for dataset in (self.train_data, self.val_data):
+            attach_cache(dataset, experiment.cache, progress=progress)
         layout = torch.channels_last if experiment.channels_last else torch.contiguous_format
         self.model = model.to(self.device, memory_format=layout)
         self.loss = self._loss(saved).to(self.device)
@@ -84,7 +91,7 @@ class Fit:
         self.run.write_experiment(self.experiment)
         if not self.rows:
             self._finish_epoch(0, None, 0.0)
-        forward = self._compiled()
+        forward = Compiled(self.model) if self.experiment.compile else self.model
         images = len(self) * len(self.loader) * self.experiment.batch_size
         with tqdm(total=images, unit="img", desc=self.experiment.name, disable=not (self.progress and images)) as bar:
             for epoch in range(self._done() + 1, self.experiment.epochs + 1):
@@ -95,29 +102,34 @@ class Fit:
         if not self.run.record()["finished"]:
             self._finish()
 
-    def _train_epoch(self, epoch: int, forward: nn.Module, bar: tqdm) -> dict[str, Any]:
+    def _train_epoch(self, epoch: int, forward: Forward, bar: tqdm) -> dict[str, Any]:
         """Train one epoch; nothing in the loop waits for the device but the bar, about once a second."""
         torch.manual_seed(self.experiment.seed * 1_000_003 + epoch)  # dropout depends on seed and epoch alone
         self.loader.sampler.set_epoch(epoch)
         self.model.train()
         matrix = ConfusionMatrix(self.train_data.num_classes, self.train_data.ignore_index)
         total, shown = LossSum(*torch.zeros(2, device=self.device)), 0.0
-        for step, batch in enumerate(self.loader):
+        for step, batch in enumerate(on_device(self.loader, self.device)):
             self._set_learning_rate((epoch - 1) * len(self.loader) + step)
-            images, label = prepare(batch, self.experiment, self.device)
-            with autocast(self.device, self.dtype):
-                outputs = forward(images)
-            loss = self.loss(outputs, label)
-            self._update(loss.objective)
-            total = LossSum(total.total + loss.total.detach(), total.weight + loss.weight)
-            matrix.update(final_logits(outputs).detach().max(1).indices, label)
-            bar.update(len(images))
+            loss = self._train_step(batch, forward, matrix)
+            total = LossSum(total.total + loss.total, total.weight + loss.weight)
+            bar.update(len(batch.images))
             if time.perf_counter() - shown > 1:
-                bar.set_postfix(epoch=f"{epoch}/{self.experiment.epochs}", loss=f"{float(loss.mean.detach()):.3f}")
+                bar.set_postfix(epoch=f"{epoch}/{self.experiment.epochs}", loss=f"{float(loss.mean):.3f}")
                 shown = time.perf_counter()
         return {"loss": float(total.mean), **matrix.compute()}
 
-    def _update(self, loss: torch.Tensor) -> None:
+    def _train_step(self, batch: Batch, forward: Forward, matrix: ConfusionMatrix) -> LossSum:
+        """Learn from a batch and count its pixels; return its loss without a graph. Nothing waits for the device."""
+        images, label = prepare(batch, self.experiment, self.device)
+        with autocast(self.device, self.dtype):
+            outputs = forward(images)
+        loss = self.loss(outputs, label)
+        self._update(loss.objective)
+        matrix.update(loss.prediction, label)
+        return LossSum(loss.total.detach(), loss.weight)
+
+    def _update(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
@@ -193,6 +205,7 @@ class Fit:
                 "val_split": self.experiment.val_split,
                 "val_images": len(self.val_data),
                 "class_names": list(self.train_data.class_names),
+                "cache": self.train_data.cache,
             },
             "parameters": count_parameters(self.model),
             "seed": self.experiment.seed,
@@ -236,7 +249,7 @@ class Fit:
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self.optimizer.load_state_dict(_for_this_machine(saved["optimizer"], self.optimizer))
         self.scaler.load_state_dict(saved["scaler"])
         self.rows, self.best = saved["rows"], saved["best"]
         done = self._done()
@@ -252,14 +265,6 @@ class Fit:
         if saved:  # counting all labels again would give the same weights
             return _cross_entropy(self.experiment, self.train_data, saved["class_weights"])
         return build_loss(self.experiment, self.train_data, self.progress)
-
-    def _compiled(self) -> nn.Module:
-        if not self.experiment.compile:
-            return self.model
-        import torch._dynamo  # an import of seconds, only for those who ask for it
-
-        torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs uncompiled, with a warning
-        return torch.compile(self.model)
 
 
 def poly(iteration: int, max_iterations: int, power: float) -> float:
@@ -278,10 +283,21 @@ def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Opt
         {"params": parameters, "initial_lr": experiment.learning_rate * factors.get(name, 1.0)}
         for name, parameters in offered.items()
     ]
-    options = {"lr": experiment.learning_rate, "weight_decay": experiment.weight_decay}
+    options = {"lr": experiment.learning_rate, "weight_decay": experiment.weight_decay, "fused": _can_fuse(model)}
     if experiment.optimizer == "adam":
         return torch.optim.Adam(groups, betas=(experiment.momentum, 0.999), **options)
     return torch.optim.SGD(groups, momentum=experiment.momentum, **options)
+
+
+def _can_fuse(model: nn.Module) -> bool | None:
+    """Whether one kernel can update all parameters; None leaves the choice to PyTorch."""
+    return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in model.parameters()) or None
+
+
+def _for_this_machine(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return an optimiser's saved state with this one's way of updating: it belongs to the device, not to the run."""
+    ways = {name: optimizer.defaults[name] for name in ("fused", "foreach")}
+    return {**state, "param_groups": [{**group, **ways} for group in state["param_groups"]]}
 
 
 def build_loss(experiment: Experiment, train_data, progress: bool = True) -> CrossEntropy:

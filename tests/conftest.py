@@ -1,7 +1,16 @@
 """Settings of the whole suite."""
 
+import os
+
 import matplotlib
+import pytest
 import torch
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # the networks here are tiny: threads would wait for each other longer than they compute
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _decoded_copies_in_a_folder_of_their_own(tmp_path_factory):
+    """Data sets that tests make are not worth keeping in the project's cache."""
+    os.environ["NNTI_CACHE"] = str(tmp_path_factory.mktemp("cache"))

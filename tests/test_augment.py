@@ -8,6 +8,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
+from nnti import augment
 from nnti.augment import (
     MEAN_COLOR,
     Draw,
@@ -145,6 +146,24 @@ def test_little_more_than_the_touched_part_is_shipped():
     image, label = picture(1024, 2048)
     host = cut(image, label, place_random(Draw(scale=2.0, offset=(0.5, 0.5)), (1024, 2048), 2048, (64, 64)))
     assert host.label.shape[0] <= 40 and host.label.shape[1] <= 40  # 32 × 32 pixels, a margin, whole cells of 4
+
+
+def test_a_gpu_s_way_of_a_whole_batch_gives_what_one_at_a_time_gives():
+    hosts = []
+    for index, shape in enumerate([(375, 500), (500, 333), (37, 51)]):
+        image, label = picture(*shape, seed=index)
+        hosts.append(cut(image, label, place_random(draw(VOC, 0, index), shape, 400, (96, 128)), index))
+    batch = collate(hosts)
+    one_by_one, at_once = warp(batch), augment._warp(batch, 255)
+    assert torch.allclose(one_by_one[0], at_once[0], atol=2e-2)  # coordinates are rounded as shares of other sides
+    assert torch.equal(one_by_one[1], at_once[1])
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (7, 8), (6, 9), (7, 9), (1, 1), (1, 4)])
+def test_halving_averages_the_pixels_of_each_cell(shape):
+    image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    expected = torch.nn.functional.avg_pool2d(image.float()[None], 2, ceil_mode=True)[0]
+    assert (augment._halve(image) - expected).abs().max() <= 0.5
 
 
 def test_a_batch_of_different_images_equals_one_at_a_time():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nnti.models import ENet, architecture_table, build_model, count_parameters
-from nnti.models.enet import Bottleneck
+from nnti.models.enet import Bottleneck, PReLU
 
 
 @pytest.fixture
@@ -71,6 +71,26 @@ def test_upsampling_puts_values_where_the_encoder_found_the_maxima(model):
     restored = nn.functional.max_unpool2d(pooled, indices, 2, output_size=x.shape[-2:])
     assert torch.equal(restored[restored != 0], x[restored != 0])
     assert up(torch.randn(1, 64, 5, 6), indices, (9, 11)).shape == x.shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_prelu_is_pytorchs(dtype, layout):
+    own, theirs = PReLU(5), nn.PReLU(5)
+    with torch.no_grad():
+        own.weight.copy_(torch.tensor([0.25, -0.5, 0.0, 1.0, 1.7]))
+    theirs.load_state_dict(own.state_dict())  # the same names
+    x = torch.randn(2, 5, 7, 6).to(dtype).contiguous(memory_format=layout)
+    x[..., 0] = 0
+    results = []
+    for module in (own.to(dtype), theirs.to(dtype)):
+        given = x.clone().requires_grad_()
+        out = module(given)
+        out.backward(torch.arange(x.numel(), dtype=dtype).view(x.shape) / 100)
+        results.append((out, given.grad, module.weight.grad))
+    for mine, reference in zip(*results, strict=True):
+        assert mine.dtype == reference.dtype
+        assert torch.allclose(mine, reference, rtol=1e-12 if dtype == torch.float64 else 2e-2)
 
 
 def test_arguments_that_do_not_fit_are_named():

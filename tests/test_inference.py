@@ -10,7 +10,7 @@ from layouts import write_voc
 from nnti.augment import normalize
 from nnti.config import Experiment, SettingError
 from nnti.evaluate import evaluate
-from nnti.inference import Inference, predict, probabilities, windows
+from nnti.inference import STRIP, Inference, predict, probabilities, windows
 from nnti.loaders import load_split
 from nnti.losses import CrossEntropy
 from nnti.metrics import METRICS, ConfusionMatrix
@@ -54,7 +54,7 @@ def enet() -> torch.nn.Module:
 
 def forward(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return model(normalize(image[None]))
+        return model(normalize(image[None]).contiguous(memory_format=torch.channels_last))
 
 
 # one pass
@@ -67,6 +67,12 @@ def test_whole_is_the_plain_forward_pass(enet, size, monkeypatch):
     labels = predict(enet, image, precision="float32")
     assert labels.dtype == torch.uint8
     assert torch.equal(labels.long(), forward(enet, image).argmax(1)[0])
+
+
+def test_labels_are_those_of_the_largest_score_in_every_strip(pointwise):
+    image = make_image(2 * STRIP + 3, 5)
+    labels = predict(pointwise, image, precision="float32")
+    assert torch.equal(labels.long(), forward(pointwise, image).argmax(1)[0])
 
 
 def test_probabilities_of_one_pass_are_its_softmax(enet):

@@ -71,9 +71,24 @@ def test_state_dict_round_trip(model):
 def test_training_and_eval_mode_return_what_they_promise(model):
     images = torch.randn(2, 3, 40, 56)
     assert isinstance(model.eval()(images), torch.Tensor)
+    assert model(images).shape == (2, 7, 40, 56)
     outputs = model.train()(images)
-    assert final_logits(outputs).shape == (2, 7, 40, 56)
+    size = (5, 7) if hasattr(model, "auxiliary") else (40, 56)  # the loss grows what has an auxiliary head beside it
+    assert final_logits(outputs).shape == (2, 7, *size)
     assert isinstance(outputs, Outputs) == hasattr(model, "auxiliary")
+    assert CrossEntropy()(outputs, torch.zeros(2, 40, 56, dtype=torch.long)).prediction.shape == (2, 40, 56)
+
+
+def test_autocast_computes_everything_but_the_end_in_half_precision(model):
+    """Between the first convolution and the last, a float32 map costs twice the time and memory."""
+    seen = {}
+    for block in list(model.blocks())[:-1]:
+        block.module.register_forward_hook(lambda _, __, out, name=block.name: seen.update({name: out}))
+    with torch.autocast("cpu", torch.bfloat16):
+        model.train()(torch.randn(2, 3, 40, 56))
+    last = {name: out[-1] if isinstance(out, list) else out for name, out in seen.items()}
+    maps = {name: out[0] if isinstance(out, tuple) else out for name, out in last.items()}
+    assert {name: map.dtype for name, map in maps.items() if map.dtype != torch.bfloat16} == {}
 
 
 def test_the_table_accounts_for_every_parameter(model):
@@ -108,9 +123,9 @@ def test_tracing_leaves_the_model_as_it_was(model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.eval()
     batch_norms(model)[0].train()  # a part may be in another mode than the whole
-    outputs = trace(model, (64, 96), images=3)
+    outputs = trace(model, (64, 96), training=False, images=3)
     architecture_table(model, (64, 96))
-    assert final_logits(outputs).shape == (3, 7, 64, 96) and final_logits(outputs).is_meta
+    assert outputs.shape == (3, 7, 64, 96) and outputs.is_meta
     assert not model.training and [norm.training for norm in batch_norms(model)[:2]] == [True, False]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())

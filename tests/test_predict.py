@@ -14,6 +14,7 @@ from nnti.augment import normalize
 from nnti.config import SettingError
 from nnti.data import Cityscapes, DataError
 from nnti.data.miniature import write_miniature_cityscapes
+from nnti.deploy import deploy
 from nnti.inference import Inference, predict
 from nnti.metrics import ConfusionMatrix
 from nnti.predict import find_images, predict_files
@@ -216,3 +217,16 @@ def test_palette_files_hold_class_numbers(city, model, tmp_path):
     assert np.array_equal(np.array(labels), expected)
     assert np.array_equal(np.array(labels.convert("RGB")), city.palette[expected])
     assert overlay.size == labels.size
+
+
+def test_the_network_is_deployed_once_and_compiled_if_asked(city, model, tmp_path, monkeypatch):
+    calls = []
+
+    def noting(model, precision, *, compile):
+        calls.append((precision, compile))
+        return deploy(model, precision)
+
+    monkeypatch.setattr("nnti.predict.deploy", noting)
+    paths = [image for image, _ in city.files]
+    list(predict_files(model, checkpoint_of(city), paths, tmp_path / "out", progress=False, compile=True))
+    assert calls == [("float32", True)]

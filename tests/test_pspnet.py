@@ -50,9 +50,9 @@ def test_auxiliary_head_is_for_training_alone():
     model, images = PSPNet(5, **SMALL), torch.randn(2, 3, 48, 64)
     outputs = model.train()(images)
     assert isinstance(outputs, Outputs)
-    assert outputs.auxiliary.shape == outputs.logits.shape == (2, 5, 48, 64)
+    assert outputs.auxiliary.shape == outputs.logits.shape == (2, 5, 6, 8)  # an eighth: the loss has them grow
     model.auxiliary.register_forward_hook(lambda *_: pytest.fail("the auxiliary head ran in eval mode"))
-    assert isinstance(model.eval()(images), torch.Tensor)
+    assert model.eval()(images).shape == (2, 5, 48, 64)
 
 
 def test_the_loss_adds_the_auxiliary_heads_share():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nnti.data.base import IGNORE_INDEX, DataError, SegmentationDataset, check_choice
+from nnti.data.cache import attach_cache
 from nnti.data.camvid import CamVid
 from nnti.data.cityscapes import Cityscapes
 from nnti.data.statistics import class_frequencies, evenly_spread
@@ -19,6 +20,7 @@ __all__ = [
     "Cityscapes",
     "DataError",
     "SegmentationDataset",
+    "attach_cache",
     "available",
     "class_frequencies",
     "evenly_spread",

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from nnti.data.files import FilePairs
+
 __all__ = [
     "IGNORE_INDEX",
     "DataError",
@@ -32,8 +34,8 @@ class SegmentationDataset(torch.utils.data.Dataset):
     A sample is `(image, label)`: a uint8 tensor (3, H, W) in RGB and a uint8 tensor (H, W) with values
     0 … num_classes − 1 or `ignore_index`, both at the image's own size.
 
-    Subclasses fill `files` with (image, label) paths and, where the stored label values are not the class
-    numbers, override `read_label`.
+    Subclasses give the (image, label) paths and, where the stored label values are not the class numbers, override
+    `read_label`. `files` is that list; another one can be assigned, for example a part of it.
     """
 
     name = ""  # the key in `nnti.data.DATASETS`
@@ -42,27 +44,56 @@ class SegmentationDataset(torch.utils.data.Dataset):
     palette: np.ndarray  # (num_classes, 3) uint8, RGB: the colours that the data set's authors use
     void_color = (224, 224, 192)
     ignore_index = IGNORE_INDEX
+    decoded = None  # a copy of all samples; see `nnti.data.attach_cache`
 
-    def __init__(self, root: Path, split: str, files: list[tuple[Path, Path]]):
+    def __init__(self, root: Path, split: str, files: Iterable[tuple[str | Path, str | Path]]):
         self.root, self.split, self.files = Path(root), split, files
-        if not files:
+        if not self.files:
             raise DataError(f"{self.title}: split '{split}' in {root} is empty; check its list file")
+
+    @property
+    def files(self) -> FilePairs:
+        """The (image, label) paths."""
+        return self._files
+
+    @files.setter
+    def files(self, pairs: Iterable[tuple[str | Path, str | Path]]) -> None:
+        self._files = pairs if isinstance(pairs, FilePairs) else FilePairs(pairs)
+        self.decoded = None  # the copy was of the old list
 
     @property
     def num_classes(self) -> int:
         """Number of classes, void not counted."""
         return len(self.class_names)
 
+    @property
+    def cache(self) -> str:
+        """Where samples are read from: "disk" or "ram" for a decoded copy, "none" for the files themselves."""
+        return "none" if self.decoded is None else self.decoded.kind
+
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.read(index) if self.decoded is None else self.decoded[index]
+
+    def read(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Read a sample from its files, whether or not a decoded copy is there."""
         image_path, label_path = self.files[index]
         image, label = read_image(image_path), self.read_label(label_path)
         if image.shape[1:] != label.shape:
             raise DataError(f"{image_path} is {_size(image)} pixels but its label {label_path} is {_size(label)}")
         self.check_label(label, label_path)
         return image, label
+
+    def label(self, index: int) -> torch.Tensor:
+        """Read the label of a sample, uint8 (H, W), without its image."""
+        if self.decoded is not None:
+            return self.decoded[index][1]
+        path = self.files[index][1]
+        label = self.read_label(path)
+        self.check_label(label, path)
+        return label
 
     def read_label(self, path: Path) -> torch.Tensor:
         """Read one label file as class numbers: uint8 (H, W)."""

@@ -18,7 +18,7 @@ from nnti.paths import data_roots
 
 __all__ = ["Cityscapes", "count_files", "find_split", "to_label_ids", "to_train_ids"]
 
-File = tuple[Path, Path]  # (image, label)
+File = tuple[str, str]  # image and label, as text: to make Path objects of 40,000 files would be most of the work
 
 IMAGES, FINE, COARSE = "leftImg8bit", "gtFine", "gtCoarse"
 # split → (labels, folder) of its parts
@@ -149,7 +149,7 @@ def _pairs(part: str, split: str, root: str | Path | None) -> list[File]:
         known = _listing(there, part)
         for name, file in sorted(_listing(here, IMAGES).items()):
             if name in known:
-                pairs.append((here / file, there / known[name]))
+                pairs.append((os.path.join(here, file), os.path.join(there, known[name])))
             else:
                 bare.append(f"{city}/{name}")
     if not pairs and not bare:

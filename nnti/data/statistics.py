@@ -26,8 +26,5 @@ def class_frequencies(dataset: SegmentationDataset, limit: int | None = None, pr
     counts = torch.zeros(256, dtype=torch.int64)
     indices = evenly_spread(len(dataset), limit)
     for index in tqdm(indices, desc=f"{dataset.title} {dataset.split}: class frequencies", disable=not progress):
-        path = dataset.files[index][1]
-        label = dataset.read_label(path)
-        dataset.check_label(label, path)
-        counts += torch.bincount(label.flatten(), minlength=256)
+        counts += torch.bincount(dataset.label(index).flatten(), minlength=256)
     return counts[: dataset.num_classes].numpy()

@@ -80,6 +80,19 @@ class ENet(nn.Module):
             yield Block(stage, f"bottleneck{stage}.{number}", bottleneck.kind, bottleneck)
 
 
+class PReLU(nn.PReLU):
+    """max(x, 0) + w · min(x, 0) with one learned w per channel; (B, C, H, W) → the same.
+
+    On a CPU x is mixed with its own ReLU: the same values and gradients as from PyTorch's operator, whose backward
+    pass does not use the processor's vectors there.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return super().forward(x)
+        return torch.lerp(F.relu(x), x, self.weight.to(x.dtype).view(-1, 1, 1))
+
+
 class InitialBlock(nn.Module):
     """Strided convolution beside a max-pooling of the input (paper, Fig 2a): (B, 3, H, W) → (B, 16, H/2, W/2)."""
 
@@ -88,10 +101,12 @@ class InitialBlock(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels - in_channels, 3, stride=2, padding=1, bias=False)
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
         self.norm = nn.BatchNorm2d(out_channels)
-        self.activation = nn.PReLU(out_channels)
+        self.activation = PReLU(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activation(self.norm(torch.cat([self.conv(x), self.pool(x)], dim=1)))
+        conv = self.conv(x)
+        pool = self.pool(x).to(conv.dtype)  # under autocast a float32 image would make all main branches float32
+        return self.activation(self.norm(torch.cat([conv, pool], dim=1)))
 
 
 class Bottleneck(nn.Module):
@@ -105,9 +120,7 @@ class Bottleneck(nn.Module):
         activation: makes an activation for a number of channels (PReLU in the encoder, ReLU in the decoder).
     """
 
-    def __init__(
-        self, channels: int, dropout: float, *, dilation: int = 1, asymmetric: bool = False, activation=nn.PReLU
-    ):
+    def __init__(self, channels: int, dropout: float, *, dilation: int = 1, asymmetric: bool = False, activation=PReLU):
         super().__init__()
         inner = channels // 4
         self.kind = "asymmetric 5" if asymmetric else f"dilated {dilation}" if dilation > 1 else ""
@@ -146,12 +159,12 @@ class Downsampling(nn.Module):
         self.pool = nn.MaxPool2d(2, ceil_mode=True, return_indices=True)
         self.extension = nn.Sequential(
             nn.Conv2d(in_channels, inner, 2, stride=2, bias=False),
-            *_norm_act(inner, nn.PReLU),
+            *_norm_act(inner, PReLU),
             nn.Conv2d(inner, inner, 3, padding=1, bias=False),
-            *_norm_act(inner, nn.PReLU),
+            *_norm_act(inner, PReLU),
             *_expand(inner, out_channels, dropout),
         )
-        self.activation = nn.PReLU(out_channels)
+        self.activation = PReLU(out_channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         main, indices = self.pool(x)
@@ -183,7 +196,7 @@ class Upsampling(nn.Module):
     def forward(self, x: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
         main = F.max_unpool2d(self.main(x), indices, kernel_size=2, output_size=size)
         extension = self.expand(self.deconv(self.reduce(x), output_size=size))
-        return self.activation(main + extension)
+        return self.activation(main.to(extension.dtype) + extension)  # autocast on a CPU unpools in float32
 
 
 def _context_bottlenecks(channels: int, dropout: float) -> Iterator[Bottleneck]:

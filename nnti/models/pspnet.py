@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 
 import timm
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnti.models.architecture import Block
-from nnti.models.outputs import Outputs
+from nnti.models.outputs import Outputs, grow
 
 __all__ = ["PSPNet", "PyramidPooling", "WeightsError"]
 
@@ -31,9 +30,9 @@ class WeightsError(RuntimeError):
 class PSPNet(nn.Module):
     """Backbone, pyramid pooling and head; (B, 3, H, W) normalised images → (B, num_classes, H, W) logits.
 
-    In training mode it returns `Outputs`, whose second part comes from an auxiliary head on the backbone's last but
-    one stage (paper, section 4), and needs at least two images: the pyramid's 1 × 1 level has one value per image and
-    channel, and batch normalisation cannot do with one in all.
+    In training mode it returns `Outputs` at the size of its features, whose second part comes from an auxiliary head
+    on the backbone's last but one stage (paper, section 4), and needs at least two images: the pyramid's 1 × 1 level
+    has one value per image and channel, and batch normalisation cannot do with one in all.
 
     Args:
         num_classes: number of output channels.
@@ -78,10 +77,10 @@ class PSPNet(nn.Module):
         if self.training and len(images) < self.smallest_batch:
             raise ValueError(f"PSPNet trains on at least {self.smallest_batch} images at a time; set batch_size to 2")
         middle, deep = self.backbone(images)  # (B, 1024, H/8, W/8), (B, 2048, H/8, W/8)
-        logits = _grow(self.head(self.fuse(self.pyramid(deep))), images)
+        logits = self.head(self.fuse(self.pyramid(deep)))  # (B, num_classes, H/8, W/8)
         if not self.training:
-            return logits
-        return Outputs(logits, _grow(self.auxiliary(middle), images))
+            return grow(logits, images.shape[-2:])
+        return Outputs(logits, self.auxiliary(middle))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by how fast they should learn: "backbone" (pretrained) and "head" (new)."""
@@ -119,7 +118,8 @@ class PyramidPooling(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        levels = [_grow(level(x), x) for level in self.levels]  # each (B, level_channels, h, w)
+        # each (B, level_channels, h, w); autocast on a CPU resizes in float32, and all 4096 channels would become that
+        levels = [grow(level(x), x.shape[-2:]).to(x.dtype) for level in self.levels]
         return torch.cat([x, *levels], dim=1)
 
 
@@ -164,8 +164,3 @@ def _backbone_blocks(backbone: nn.Module) -> Iterator[Block]:
 def _conv_norm_relu(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
-
-
-def _grow(x: Tensor, like: Tensor) -> Tensor:
-    """Resize a map bilinearly to the height and width of another."""
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

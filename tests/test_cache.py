@@ -1,0 +1,231 @@
+"""The decoded copy: the files' pixels, made once, made again when they change, safe against kills and full disks."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from layouts import draw_image, save_image, write_camvid
+from torch.utils.data import DataLoader
+
+from nnti.config import Experiment
+from nnti.data import CamVid, DataError, attach_cache, cache, class_frequencies
+from nnti.loaders import train_loader
+
+BUILD = """
+import pathlib, sys, time
+from nnti.data import CamVid, attach_cache
+dataset = CamVid("train", sys.argv[1])
+read = dataset.read
+def read_when_told(index):
+    print("reads\\n", end="")
+    while not pathlib.Path(sys.argv[2]).exists():
+        time.sleep(0.01)
+    return read(index)
+dataset.read = read_when_told
+attach_cache(dataset, "disk", progress=False)
+print("sum", int(dataset[0][0].sum()))
+"""
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A CamVid of three training images of different sizes; the cache's folder beside it does not exist yet."""
+    monkeypatch.setenv("NNTI_CACHE", str(tmp_path / "cache"))
+    return write_camvid(tmp_path / "camvid")
+
+
+def copies(root):
+    return sorted(path for path in (root.parent / "cache").glob("*") if path.suffix != ".lock")
+
+
+def agrees_with_files(dataset):
+    pairs = [(dataset[at], dataset.read(at)) for at in range(len(dataset))]
+    return all(torch.equal(kept, read) for pair in pairs for kept, read in zip(*pair, strict=True))
+
+
+def forbid_reading(dataset):
+    def read(path):
+        raise AssertionError(f"{path} was read again")
+
+    dataset.read = dataset.read_label = read
+
+
+def build_when_told(root):
+    """Start a process that makes the copy, but reads no image before the file `go` is there."""
+    command = [sys.executable, "-u", "-c", BUILD, str(root), str(root / "go")]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("mode", ["disk", "ram"])
+def test_holds_what_the_files_hold(root, mode):
+    dataset = CamVid("train", root)
+    assert attach_cache(dataset, mode, progress=False) == mode == dataset.cache
+    assert agrees_with_files(dataset)
+    counted = class_frequencies(CamVid("train", root), progress=False)
+    forbid_reading(dataset)
+    assert np.array_equal(class_frequencies(dataset, progress=False), counted)
+    assert len(copies(root)) == (mode == "disk")
+
+
+def test_a_second_use_decodes_nothing(root):
+    attach_cache(CamVid("train", root), "disk", progress=False)
+    dataset = CamVid("train", root)
+    forbid_reading(dataset)
+    assert attach_cache(dataset, "auto", progress=False) == "disk"
+    assert dataset[2][0].shape[0] == 3
+
+
+def test_splits_and_parts_of_splits_have_copies_of_their_own(root):
+    part = CamVid("train", root)
+    part.files = part.files[1:]
+    for dataset in (CamVid("train", root), CamVid("val", root), part):
+        attach_cache(dataset, "disk", progress=False)
+        assert agrees_with_files(dataset)
+    assert len(copies(root)) == 3
+
+
+def test_none_and_build_false_leave_the_files_in_use(root):
+    dataset = CamVid("train", root)
+    assert attach_cache(dataset, "none") == attach_cache(dataset, "auto", build=False) == "none"
+    assert dataset.decoded is None and copies(root) == []
+
+
+@pytest.mark.parametrize("change", ["image", "label", "time"])
+def test_changed_files_make_a_new_copy(root, change):
+    attach_cache(CamVid("train", root), "disk", progress=False)
+    dataset = CamVid("train", root)
+    image, label = dataset.files[1]
+    if change == "image":
+        save_image(image, draw_image("another", dataset.read(1)[1].shape))
+    elif change == "label":
+        save_image(label, np.full(dataset.read(1)[1].shape, 7, dtype=np.uint8))
+    else:
+        os.utime(label, ns=(1, 1))
+    stale = copies(root)[0].stat().st_ino
+    attach_cache(dataset, "disk", progress=False)
+    assert agrees_with_files(dataset)
+    assert [path.stat().st_ino != stale for path in copies(root)] == [True]
+
+
+@pytest.mark.parametrize("damage", ["pixels missing", "end cut off", "empty", "text"])
+def test_a_damaged_copy_is_made_again(root, damage):
+    attach_cache(CamVid("train", root), "disk", progress=False)
+    path = copies(root)[0]
+    content = path.read_bytes()
+    kept = {"pixels missing": content[100:], "end cut off": content[:-5], "empty": b"", "text": b"x" * 99}
+    path.write_bytes(kept[damage])
+    dataset = CamVid("train", root)
+    attach_cache(dataset, "disk", progress=False)
+    assert agrees_with_files(dataset) and path.read_bytes() == content
+
+
+def test_a_kill_half_way_leaves_nothing_in_use(root):
+    process = build_when_told(root)
+    assert process.stdout.readline() == "reads\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert [path.suffix for path in copies(root)] == [".part"]
+    dataset = CamVid("train", root)
+    assert attach_cache(dataset, "disk", progress=False) == "disk"
+    assert agrees_with_files(dataset) and [path.suffix for path in copies(root)] == [".decoded"]
+
+
+def test_two_processes_make_one_copy(root):
+    first = build_when_told(root)
+    assert first.stdout.readline() == "reads\n"
+    second = build_when_told(root)
+    assert "waiting" in second.stdout.readline()
+    (root / "go").touch()
+    total = f"sum {int(CamVid('train', root).read(0)[0].sum())}\n"
+    assert first.communicate(timeout=60)[0].endswith(total)
+    assert second.communicate(timeout=60)[0] == total  # without having read an image
+
+
+def test_no_room_on_the_disk(root):
+    """A limit on the size of files stands for the full disk: both make `write` fail."""
+    script = """
+import resource, sys
+from nnti.data import CamVid, DataError, attach_cache
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+dataset = CamVid("train", sys.argv[1])
+print(attach_cache(dataset, "auto", progress=False), dataset[0][0].shape[0])
+try:
+    attach_cache(dataset, "disk", progress=False)
+except DataError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(root)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("none 3\n")
+    assert "going on without" in done.stderr
+    assert "NNTI_CACHE" in done.stdout and "cache='none'" in done.stdout
+    assert copies(root) == []
+
+
+@pytest.mark.parametrize(
+    "disk, memory, expected", [(10**9, 0, "disk"), (10**4, 10**9, "ram"), (10**4, 10**4, "none"), (0, 0, "none")]
+)
+def test_auto_goes_by_what_is_free(root, monkeypatch, capsys, disk, memory, expected):
+    monkeypatch.setattr(cache, "_free_disk", lambda folder: disk)
+    monkeypatch.setattr(cache, "_free_memory", lambda: memory)
+    assert attach_cache(CamVid("train", root), "auto") == expected
+    assert f"cache '{expected}'" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_counts_as_full(root, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # permissions do not bind the superuser
+    assert cache._free_disk(root / "not" / "there") == 0
+
+
+def test_the_estimate_is_the_size(root):
+    dataset = CamVid("train", root)
+    attach_cache(dataset, "disk", progress=False)
+    assert cache.decoded_bytes(dataset) == dataset.decoded.nbytes
+
+
+def test_the_machine_says_what_is_free(tmp_path):
+    assert cache._free_disk(tmp_path / "not" / "there") > 0
+    assert sys.platform != "linux" or cache._free_memory() > 0
+
+
+def test_writing_to_a_sample_changes_no_file(root):
+    dataset = CamVid("train", root)
+    attach_cache(dataset, "disk", progress=False)
+    before = copies(root)[0].read_bytes()
+    dataset[0][0].zero_()
+    assert copies(root)[0].read_bytes() == before
+    assert torch.equal(pickle.loads(pickle.dumps(dataset))[0][0], dataset.read(0)[0])
+
+
+@pytest.mark.parametrize("mode, start", [("disk", "fork"), ("ram", "fork"), ("ram", "spawn")])
+def test_workers_share_the_copy(root, mode, start):
+    dataset = CamVid("train", root)
+    attach_cache(dataset, mode, progress=False)
+    loader = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=start)
+    for at, (image, label) in enumerate(loader):
+        assert torch.equal(image, dataset.read(at)[0]) and torch.equal(label, dataset.read(at)[1])
+
+
+@pytest.mark.parametrize("mode", ["disk", "ram"])
+def test_batches_are_the_same_with_and_without(root, mode):
+    experiment = Experiment.load("enet_camvid").replace(batch_size=3, base_size=50, crop_size=32)
+    plain, cached = CamVid("train", root), CamVid("train", root)
+    attach_cache(cached, mode, progress=False)
+    batches = [next(iter(train_loader(experiment, dataset, torch.device("cpu")))) for dataset in (plain, cached)]
+    assert torch.equal(batches[0].images, batches[1].images) and torch.equal(batches[0].labels, batches[1].labels)
+
+
+def test_a_missing_file_is_named(root):
+    dataset = CamVid("train", root)
+    dataset.files[1][1].unlink()
+    with pytest.raises(DataError, match=dataset.files[1][1].name):
+        attach_cache(dataset, "disk", progress=False)
+
+
+def test_an_unknown_mode_is_refused(root):
+    with pytest.raises(DataError, match="did you mean 'disk'"):
+        attach_cache(CamVid("train", root), "disc")
