@@ -22,11 +22,16 @@ def profile_table(step: Callable[[], None], title: str, rows: int = 8) -> Table:
     whole = sum(spent.values()) or 1
     longest = sorted(spent, key=spent.get, reverse=True)[:rows]
     listed = [
-        {"operator": name[:70], "share, %": f"{100 * spent[name] / whole:.0f}", "calls": calls[name]}
+        {"operator": _readable(name), "share, %": f"{100 * spent[name] / whole:.0f}", "calls": calls[name]}
         for name in longest
     ]
     where = "the device" if cuda else "the CPU"
     return Table(title, listed, f"One step under torch.profiler; shares of the time that operators spend on {where}.")
+
+
+def _readable(name: str) -> str:
+    """Name an operator; each piece of compiled code has a hash for a name."""
+    return "compiled code" if "CompiledFxGraph" in name else name[:70]
 
 
 def busy_table(title: str, step: Callable[[], None], batch: int, steps: int = 10) -> Table:

@@ -54,8 +54,8 @@ def _memory(result: Result) -> None:
     note = (
         f"ResNet-50, {CLASSES} classes, deployed, on the processor; windows of {WINDOW} × {WINDOW} without overlap, "
         "one at a time. The most that was resident in a process of its own while `predict` ran, less what was before, "
-        f"which includes the network. In windows, a further pixel takes {per_pixel:.0f} bytes: {CLASSES * FLOAT} of the "
-        "sum, 12 of the normalised picture, the rest when classes are chosen."
+        f"which includes the network. In windows, a further pixel takes {per_pixel:.0f} bytes: {CLASSES * FLOAT} of "
+        "the sum, 12 of the normalised picture, the rest when classes are chosen."
     )
     result.tables.append(Table("Memory of whole pictures and of sliding windows", rows, note))
     reached = round(per_pixel / (CLASSES * FLOAT), 2)

@@ -17,7 +17,8 @@ __all__ = ["crop_shape", "load_split", "loader_workers", "train_loader", "val_lo
 def load_split(experiment: Experiment, split: str, limit: int | None = None) -> SegmentationDataset:
     """Open one split of the experiment's data set, thinned evenly to `limit` images."""
     dataset = load_dataset(experiment.dataset, split)
-    dataset.files = [dataset.files[at] for at in evenly_spread(len(dataset), limit)]
+    if limit is not None:
+        dataset.files = [dataset.files[at] for at in evenly_spread(len(dataset), limit)]
     return dataset
 
 

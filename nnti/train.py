@@ -29,7 +29,7 @@ from nnti.transfer import on_device
 __all__ = ["Fit", "build_loss", "build_optimizer", "fit", "poly"]
 
 PROTOCOLS = ("report", "full")
-FUSED_DEVICES = ("cpu", "cuda", "mps")
+FUSED_DEVICES = ("cuda", "mps")  # on a CPU it makes no difference (benchmarks/step.py)
 Forward = Callable[[Tensor], Tensor | Outputs]
 
 
