@@ -120,7 +120,6 @@ def _forms(model: nn.Module, image: Tensor, folder: Path) -> tuple[dict[str, For
     }
     makers: dict[str, Callable[[], Logits]] = {
         "float32, channels last, compiled": lambda: _channels_last(Compiled(model)),
-        "deployed in float32, compiled": lambda: deploy(model, "float32", compile=True),
         COMPILED: lambda: deploy(model, "bfloat16", compile=True),
     }
     if image.device.type == "cpu":

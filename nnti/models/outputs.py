@@ -48,9 +48,9 @@ def full_size_parts(logits: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Ten
 
 def most_likely(logits: Tensor) -> Tensor:
     """Return the class of the largest logit, the first of equals: (B, C, H, W) → integers (B, H, W), C ≤ 256."""
-    if logits.device.type != "cpu":
+    if logits.device.type != "cpu" or logits.stride(1) == 1:  # channels last
         return logits.max(1).indices
     # a CPU compares whole vectors at once here, but not where it has to carry an index along
     last = logits.shape[1] - 1
     behind = torch.arange(last, -1, -1, dtype=torch.uint8).view(-1, 1, 1)  # how many classes follow
-    return last - ((logits == logits.amax(1, keepdim=True)) * behind).amax(1)
+    return last - (logits == logits.amax(1, keepdim=True)).view(torch.uint8).mul_(behind).amax(1)
