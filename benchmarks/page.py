@@ -73,7 +73,7 @@ def _goal(benchmark: str, goal: Goal) -> dict[str, Any]:
     reached = "not measured" if goal.reached is None else f"{goal.reached:g} {goal.unit}"
     met = {None: "not measured", True: "yes", False: "no"}[goal.met]
     row = {"benchmark": benchmark, "goal": goal.name, "aim": f"{sign} {goal.target:g} {goal.unit}", "reached": reached}
-    return {**row, "met": met, "what limits it": goal.limit}
+    return {**row, "met": met, "what limits it": goal.limit if goal.met is False else ""}
 
 
 def _table(table: Table):
@@ -105,7 +105,8 @@ def _figure(curves: list[Curve], title: str) -> Figure:
         axes.set(title=curve.title, xlabel=curve.x_label, ylabel=curve.y_label, ylim=(0, None))
         if curve.log_x:
             axes.set_xscale("log", base=2)
-            axes.set_xticks(x, [f"{value:g}" for value in x])
+            ticks = sorted({value for x, _ in curve.lines.values() for value in x})
+            axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
         axes.legend(fontsize=6)
     for axes in panels[len(curves) :]:
         axes.set_axis_off()
