@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nnti.config import Experiment, SettingError, parse_setting
 from nnti.data import DataError, attach_cache
+from nnti.faults import MachineError, explained
 from nnti.models import WeightsError
 from nnti.records import RunError, find_run, list_runs
 
@@ -18,13 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (SettingError, DataError, RunError, WeightsError, FloatingPointError) as error:
+    except (SettingError, DataError, RunError, WeightsError, MachineError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        print(
-            "\ninterrupted; every finished epoch is saved, and the same command goes on after the last", file=sys.stderr
-        )
+    except KeyboardInterrupt as error:
+        print(f"\n{error or 'interrupted; what was saved is intact, and the same command goes on'}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -35,9 +34,13 @@ def train(options: argparse.Namespace) -> None:
 
     changes = dict(parse_setting(text) for text in options.set)
     experiment = Experiment.load(options.experiment).replace(**changes)
-    run = fit(experiment, options.run_dir, restart=options.restart, progress=not options.quiet)
+    bar = not options.quiet
+    run = fit(experiment, options.run_dir, restart=options.restart, extend=options.extend, progress=bar)
     for row in run:
-        print(_line(row, experiment), flush=True)
+        if run.world.main:
+            print(_line(row, experiment), flush=True)
+    if not run.world.main:
+        return
     record = run.run.record()
     print(f"{run.run.path}: best epoch {record['best_epoch']}")
     _print_scores(record["validation"].values())
@@ -62,7 +65,8 @@ def evaluate(options: argparse.Namespace) -> None:
     loss = CrossEntropy(checkpoint["class_weights"], dataset.ignore_index)
     print(f"{run.path} on {dataset.title} {dataset.split}, {len(dataset)} images")
     bar = not options.quiet
-    _print_scores(measure(model, experiment, dataset, protocol, loss, bar, inference) for protocol in protocols)
+    with explained(experiment, model, next(model.parameters()).device, dataset.num_classes):
+        _print_scores(measure(model, experiment, dataset, protocol, loss, bar, inference) for protocol in protocols)
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -190,6 +194,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--run-dir", type=Path, metavar="DIR", help="folder of the run (default: runs/NAME)")
     command.add_argument("--restart", action="store_true", help="start over instead of going on with the folder's run")
+
+    command.add_argument(
+        "--extend",
+        action="store_true",
+        help="train an existing run for more epochs than it was begun with (--set epochs=…); from where it stands, its "
+        "learning rate follows the longer schedule, so it jumps up",
+    )
 
     command = _command(commands, evaluate, "measure a run's best checkpoint")
     command.add_argument("run", metavar="RUN", help="a run folder, or its name in runs/ or report/runs/")

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -78,7 +79,8 @@ class Experiment:
         480, "crop of the 'report' protocol: side, or (height, width), pixels", 8, 8192
     )
     val_every: int = setting(5, "validate every so many epochs, and after the last", 1, 100_000)
-    checkpoint_every: int = setting(10, "keep a checkpoint every so many epochs, beside last and best", 1, 100_000)
+    checkpoint_every: str | None = setting("5 min", "save so often within an epoch: '5 min', '90 s', '200 steps'; None")
+    keep_every: int = setting(10, "keep a checkpoint every so many epochs, beside last and best", 1, 100_000)
     # machine
     seed: int = setting(0, "seed of weights, order and augmentation", 0, 2**31 - 1)
     device: str = setting("auto", "'auto' takes cuda, then mps, then cpu; or a torch device name")
@@ -86,6 +88,7 @@ class Experiment:
     channels_last: bool = setting(True, "memory format of weights and activations")
     compile: bool = setting(False, "torch.compile the model: faster steps after a slow start")
     cache: Literal["auto", "none", "ram", "disk"] = setting("auto", "where decoded images are kept for later epochs")
+    sync_batch_norm: bool = setting(True, "several GPUs: normalise over the whole batch, not over each GPU's share")
     num_workers: int = setting(-1, "processes that read data (-1: chosen from the machine)", -1, 256)
 
     def __post_init__(self):
@@ -119,13 +122,21 @@ class Experiment:
         """Return all settings as plain JSON types."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+    def to_json(self) -> str:
+        """Return all settings as the text of a JSON file."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
     def save(self, path: str | Path) -> None:
         """Write all settings as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        Path(path).write_text(self.to_json(), encoding="utf-8")
 
     def replace(self, **changes: Any) -> "Experiment":
         """Return a copy with some settings changed; it is checked like any other."""
         return self.from_dict({**{name: getattr(self, name) for name in self.__dataclass_fields__}, **changes})
+
+    def checkpoint_interval(self) -> tuple[float, str] | None:
+        """Return `checkpoint_every` as (number, "s" or "steps"); None: after whole epochs only."""
+        return None if self.checkpoint_every is None else _interval(self.checkpoint_every)
 
     def differences(self, other: "Experiment") -> dict[str, tuple[Any, Any]]:
         """Return {setting: (own value, other's value)} where the two differ."""
@@ -222,10 +233,20 @@ def _check_together(experiment: Experiment) -> None:
         raise SettingError(f"scale={experiment.scale!r}: the first number must not exceed the second")
     if not experiment.name or any(sign in experiment.name for sign in '/\\:*?"<>|'):
         raise SettingError(f"name={experiment.name!r}: it becomes a folder's name; use letters, digits, '-' and '_'")
+    experiment.checkpoint_interval()
     try:
         json.dumps(experiment.model_arguments)
     except TypeError as error:
         raise SettingError(f"model_arguments must hold plain JSON values: {error}") from error
+
+
+def _interval(text: str) -> tuple[float, str]:
+    """Read '5 min', '90 s', '2 h' or '200 steps'."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(steps?|s|min|h)\s*", text)
+    number, unit = (float(found[1]), found[2].rstrip("s") or "s") if found else (0.0, "")
+    if number <= 0 or (unit == "step" and number != int(number)):
+        raise SettingError(f"checkpoint_every={text!r}: it must be like '5 min', '90 s', '2 h' or '200 steps', or null")
+    return (number, "steps") if unit == "step" else (number * {"s": 1, "min": 60, "h": 3600}[unit], "s")
 
 
 def _describe(kind: Any) -> str:

@@ -10,6 +10,7 @@ from nnti.augment import Batch, normalize, warp
 from nnti.config import Experiment, SettingError
 from nnti.data import SegmentationDataset
 from nnti.device import autocast, resolve_precision
+from nnti.distributed import ALONE, World
 from nnti.inference import Inference, average, evaluating
 from nnti.loaders import val_loader
 from nnti.losses import CrossEntropy, LossSum
@@ -28,11 +29,14 @@ def evaluate(
     loss: CrossEntropy | None = None,
     progress: bool = True,
     inference: Inference | None = None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Return the metrics (see `nnti.metrics.scores`), `loss`, `protocol` and `images` of a model on a whole split.
 
     Protocol 'report': shorter side to val_size, centre crop, as the 2021 numbers were measured. 'full': every image at
     its own size, as papers and benchmarks report. The model is left in the mode it came in.
+
+    Where `world` has several processes, each measures its share, and the result is that of all images.
 
     `inference` (with 'full' only) averages over windows, scales and mirror images. The result then states it under
     `inference`, and the loss is that of the averaged probabilities: −log of the true class's.
@@ -43,7 +47,7 @@ def evaluate(
     device = next(model.parameters()).device
     loss = (loss or CrossEntropy()).to(device)
     matrix, total = ConfusionMatrix(dataset.num_classes, dataset.ignore_index), LossSum(*torch.zeros(2, device=device))
-    loader = val_loader(experiment, dataset, device, protocol)
+    loader = val_loader(experiment, dataset, device, protocol, world)
     with evaluating(model):
         bar = tqdm(loader, desc=f"validation, {protocol} protocol", leave=False, disable=not progress)
         for batch in on_device(bar, device):
@@ -53,6 +57,7 @@ def evaluate(
             step = loss(logits, label)
             total = LossSum(total.total + step.total, total.weight + step.weight)
             matrix.update(step.prediction, label)
+    total, matrix = world.gather(total, matrix)
     stated = {} if inference is None else {"inference": inference.to_dict()}
     return {"protocol": protocol, **stated, "images": len(dataset), "loss": float(total.mean), **matrix.compute()}
 

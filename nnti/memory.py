@@ -51,9 +51,9 @@ def measure_training_memory(
     are added up that would be alive at the same time; `method` says which.
 
     Args:
-        model: is copied, and left as it was.
+        model: is copied, and left as it was; its tensors may be on any device, "meta" too.
         size, batch_size: of the training crops, (H, W).
-        device, precision: as the settings of an experiment.
+        device, precision: as the settings of an experiment; the device "meta" adds up, whatever the machine has.
         optimizer: makes the optimiser of a model.
     """
     device = resolve_device(device)
@@ -125,7 +125,8 @@ class _AliveBytes(TorchDispatchMode):
 def _tracked_peak(model: nn.Module, size: Size, batch_size: int, dtype: torch.dtype, optimizer: OptimizerOf) -> int:
     """Return the peak of a step of a copy whose tensors have sizes but no values."""
     fake, tracker = FakeTensorMode(), _AliveBytes()
-    stand_ins = {id(tensor): fake.from_tensor(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    with fake:
+        stand_ins = {id(tensor): _stand_in(tensor) for tensor in (*model.parameters(), *model.buffers())}
     model = copy.deepcopy(model, stand_ins).train()  # deepcopy takes what it is given for tensors "copied" already
     with fake, tracker:
         for tensor in (*model.parameters(), *model.buffers()):
@@ -134,6 +135,12 @@ def _tracked_peak(model: nn.Module, size: Size, batch_size: int, dtype: torch.dt
         tracker.peak = tracker.alive
         step()
         return tracker.peak
+
+
+def _stand_in(tensor: Tensor) -> Tensor:
+    """Return a tensor or parameter of the same kind on the CPU, where the tracked step runs; without values."""
+    empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
 def _allocated_peak(

@@ -59,7 +59,8 @@ class ConfusionMatrix:
     def _add(self, cell: Tensor) -> None:
         size = self.num_classes**2 + 2
         if self._counts is None:
-            self._counts = torch.zeros(size, dtype=torch.int64, device=cell.device)
+            self._counts = torch.zeros(size, dtype=torch.int64)
+        self._counts = self._counts.to(cell.device)
         if cell.device.type == "cpu":
             self._counts += torch.bincount(cell, minlength=size)
         else:
@@ -73,6 +74,16 @@ class ConfusionMatrix:
                 f"{invalid} pixels have a label or prediction that is neither in 0 … {self.num_classes - 1} nor "
                 f"ignore_index {self.ignore_index}; reading them through a data set names the file"
             )
+
+    def counts(self) -> Tensor:
+        """Return everything counted so far, int64 (num_classes² + 2,), for `restore`."""
+        if self._counts is None:
+            return torch.zeros(self.num_classes**2 + 2, dtype=torch.int64)
+        return self._counts.clone()
+
+    def restore(self, counts: Tensor) -> None:
+        """Go on from what `counts` has returned elsewhere; it moves to the device of the next update."""
+        self._counts = counts.clone()
 
     def matrix(self) -> np.ndarray:
         """Return the counts, int64 (num_classes, num_classes): row = truth, column = prediction."""

@@ -1,33 +1,30 @@
-"""A run folder: experiment.json, history.csv, record.json, last.pt, best.pt and kept checkpoints.
-
-Checkpoints describe themselves: settings, classes and scores travel with the weights, as plain types and tensors that
-`torch.load(weights_only=True)` reads. Every file is written beside its place and moved there when it is whole.
-"""
+"""A run folder: experiment.json, history.csv, record.json and the checkpoints (see `nnti.checkpoints`)."""
 
 import json
 import math
-import os
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import nn
 
+from nnti.checkpoints import Checkpoints, load_checkpoint, load_model
 from nnti.config import Experiment
+from nnti.data import SegmentationDataset
 from nnti.metrics import METRICS
-from nnti.models import build_model
 from nnti.paths import home, runs_dir
+from nnti.state import RunState
+from nnti.storage import RunError, one_writer, write_whole
 
-__all__ = ["RunError", "RunFolder", "find_run", "history_row", "list_runs", "load_checkpoint", "load_model"]
+__all__ = [
+    "RunError", "RunFolder", "build_record", "describe_data", "find_run", "history_row", "list_runs", "load_checkpoint",
+    "load_model",
+]  # fmt: skip
 
 RECORD, HISTORY, EXPERIMENT = "record.json", "history.csv", "experiment.json"
-
-
-class RunError(RuntimeError):
-    """A run folder or checkpoint is missing, damaged or another experiment's; the message says what to do."""
+OWN_CHECKPOINTS = ("last.pt", "previous.pt", "last.damaged.pt", "best.pt", "epoch_[0-9][0-9][0-9]*.pt")
+OWN_FILES = (*OWN_CHECKPOINTS, RECORD, HISTORY, EXPERIMENT)
 
 
 class RunFolder:
@@ -39,16 +36,17 @@ class RunFolder:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.checkpoints = Checkpoints(self.path)
 
     @property
     def last(self) -> Path:
-        """Checkpoint of the last finished epoch."""
-        return self.path / "last.pt"
+        """Checkpoint that training goes on from."""
+        return self.checkpoints.last
 
     @property
     def best(self) -> Path:
         """Checkpoint of the epoch with the best validation mean IoU."""
-        return self.path / "best.pt"
+        return self.checkpoints.best
 
     def experiment(self) -> Experiment:
         """Read the run's settings."""
@@ -66,58 +64,45 @@ class RunFolder:
             return json.loads((self.path / RECORD).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"{self.path} holds no {RECORD}: it is no run folder, or no epoch is finished") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RunError(
+                f"{self.path / RECORD} is damaged ({error}); remove it and train again: a complete run writes it anew"
+            ) from error
+
+    @property
+    def finished(self) -> bool:
+        """Whether the record is there and closed."""
+        try:
+            return self.record()["finished"]
+        except RunError:
+            return False
+
+    def one_writer(self) -> AbstractContextManager[None]:
+        """Keep other trainings out of the folder meanwhile; RunError if one is there."""
+        return one_writer(self.path)
 
     def clear(self) -> None:
         """Remove the files of an earlier run, so that none stands beside the new ones; other files are left alone."""
-        for pattern in ("last.pt", "best.pt", "epoch_[0-9][0-9][0-9]*.pt", RECORD, HISTORY, EXPERIMENT):
-            for path in self.path.glob(pattern):
+        for pattern in OWN_FILES:
+            for path in [*self.path.glob(pattern), *self.path.glob(f"{pattern}.part")]:
                 path.unlink()
+        self.checkpoints = Checkpoints(self.path)
 
     def write_experiment(self, experiment: Experiment) -> None:
         """Make the folder and write the settings into it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        _write(self.path / EXPERIMENT, lambda path: experiment.save(path))
+        self._write_text(EXPERIMENT, experiment.to_json())
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
         """Write all epochs so far."""
-        _write(self.path / HISTORY, lambda path: pd.DataFrame(rows).to_csv(path, index=False, float_format="%.8g"))
+        self._write_text(HISTORY, pd.DataFrame(rows).to_csv(index=False, float_format="%.8g"))
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write record.json; NaN becomes null."""
-        text = json.dumps(_plain(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        _write(self.path / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+        self._write_text(RECORD, json.dumps(_plain(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
-    def write_checkpoint(self, name: str, checkpoint: dict[str, Any]) -> None:
-        """Write a checkpoint under `name` (last.pt, best.pt, epoch_010.pt)."""
-        _write(self.path / name, lambda path: torch.save(checkpoint, path))
-
-
-def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Read a checkpoint; nothing in it can run code."""
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise RunError(
-            f"{path} does not exist: weights are kept where a run was trained, records alone are committed. Train it: "
-            f"python -m nnti train {Path(path).parent.name}"
-        ) from None
-    except Exception as error:  # torch raises many kinds for damaged files
-        raise RunError(f"{path} cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
-
-
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict[str, Any]]:
-    """Rebuild a trained model in eval mode from a checkpoint, or from a run folder's best one.
-
-    Returns the model and the checkpoint's other entries: `experiment`, `class_names`, `palette`,
-    `class_weights`, `epoch`, `scores`.
-    """
-    path = RunFolder(path).best if Path(path).is_dir() else Path(path)
-    checkpoint = load_checkpoint(path, device)
-    settings, classes = checkpoint["experiment"], len(checkpoint["class_names"])
-    model = build_model(settings["model"], classes, settings["model_arguments"], pretrained=False)
-    model.load_state_dict(checkpoint.pop("model"))
-    checkpoint.pop("optimizer", None)
-    return model.to(device).eval(), checkpoint
+    def _write_text(self, name: str, text: str) -> None:
+        write_whole(self.path / name, lambda file: file.write(text.encode()))
 
 
 def find_run(name_or_path: str | Path) -> RunFolder:
@@ -145,10 +130,42 @@ def history_row(epoch: int, train: dict | None, val: dict | None, **others: floa
     return row
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(path.name + ".part")
-    write(temporary)
-    os.replace(temporary, path)
+def describe_data(train: SegmentationDataset, val: SegmentationDataset) -> dict[str, Any]:
+    """Return what a record says of its data."""
+    return {
+        "title": train.title,
+        "train_split": train.split,
+        "train_images": len(train),
+        "val_split": val.split,
+        "val_images": len(val),
+        "class_names": list(train.class_names),
+        "cache": train.cache,
+    }
+
+
+def build_record(
+    experiment: Experiment, state: RunState, data: dict[str, Any], parameters: int, steps: int
+) -> dict[str, Any]:
+    """Return the record of a run that is not finished, as it stands; `steps` are those of an epoch."""
+    seconds = [row["train_seconds"] for row in state.rows if row["epoch"] > 0]
+    images = steps * experiment.batch_size
+    return {
+        "name": experiment.name,
+        "finished": False,
+        "experiment": experiment.to_dict(),
+        "data": data,
+        "parameters": parameters,
+        "seed": experiment.seed,
+        **{key: value for key, value in state.sessions[-1].items() if key not in ("epoch", "step")},
+        "sessions": state.sessions,
+        "extensions": state.extensions,
+        "epochs": state.done,
+        "seconds_per_epoch": float(np.median(seconds)) if seconds else None,
+        "images_per_second": images / float(np.median(seconds)) if seconds else None,
+        "train_seconds": sum(seconds),
+        "best_epoch": state.best["epoch"],
+        "untrained": {key: value for key, value in state.rows[0].items() if key.startswith("val_")},
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,7 @@ def test_enet_voc_is_the_reports_second_experiment():
     assert (e.batch_size, e.base_size, e.crop_size, e.epochs) == (8, 400, 380, 80)
     assert (e.augment, e.scale, e.rotate, e.flip, e.blur) == (True, (0.5, 2.0), 10.0, 0.5, 1.0)
     assert (e.optimizer, e.learning_rate, e.momentum, e.weight_decay, e.power) == ("sgd", 0.01, 0.9, 1e-4, 1.0)
-    assert (e.val_every, e.checkpoint_every, e.protocol, e.val_size) == (5, 10, "report", 480)
+    assert (e.val_every, e.keep_every, e.protocol, e.val_size) == (5, 10, "report", 480)
     assert e.class_weighting == "none"
 
 
@@ -42,7 +42,7 @@ def test_tasks_2_and_3_are_the_reports(model):
     assert (e.batch_size, e.base_size, e.crop_size, e.epochs) == (3, 1024, 512, 80)
     assert (e.augment, e.scale, e.rotate, e.flip, e.blur) == (True, (0.5, 2.0), 10.0, 0.5, 1.0)
     assert (e.optimizer, e.learning_rate, e.momentum, e.weight_decay, e.power) == ("sgd", 0.01, 0.9, 1e-4, 1.0)
-    assert (e.val_every, e.checkpoint_every, e.protocol, e.val_size) == (5, 10, "report", 512)
+    assert (e.val_every, e.keep_every, e.protocol, e.val_size) == (5, 10, "report", 512)
     assert (e.class_weighting, e.backbone_factor, e.auxiliary_weight) == ("none", 0.1, 0.4)
     assert e.model_arguments == {}  # the published sizes, and ImageNet weights for PSPNet
 

@@ -47,3 +47,14 @@ def test_memory_grows_with_batch_and_crop():
         return measure_training_memory(model, (side, side), batch, "cpu", precision="float32").peak
 
     assert 1.9 < peak(32, 4) / peak(32, 2) < 2.1 and 3.8 < peak(64, 2) / peak(32, 2) < 4.1
+
+
+def test_the_tensors_of_a_model_may_be_anywhere():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1))
+    model[0].requires_grad_(False)
+    nowhere = copy.deepcopy(model).to("meta")
+    measured = [
+        measure_training_memory(module, (32, 32), 2, device, precision="float32").peak
+        for module, device in ((model, "cpu"), (model, "meta"), (nowhere, "meta"), (nowhere, "cpu"))
+    ]
+    assert len(set(measured)) == 1

@@ -1,0 +1,136 @@
+"""Files of a run that are whole or not there at all, and one writer at a time."""
+
+import errno
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+__all__ = ["RunError", "one_writer", "write_whole"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PART = ".part"
+LOCK = "run.lock"
+
+
+class RunError(RuntimeError):
+    """A run folder or checkpoint is missing, damaged or another experiment's; the message says what to do."""
+
+
+def write_whole(path: Path, write: Callable[[Any], Any], previous: Path | None = None) -> None:
+    """Write a file beside its place, flush it to the disk and move it there: a reader sees the old file or the new one.
+
+    Args:
+        path: the file; its permissions stay as they are, a new one gets those of the user's mask.
+        write: is given the open binary file.
+        previous: name under which the file that is replaced stays.
+
+    Raises RunError, with the old file intact, where it cannot be written.
+    """
+    part = path.with_name(path.name + PART)
+    try:
+        with open(part, "wb") as file:
+            _write(file, write)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, part)
+            if previous is not None:
+                _keep(path, previous)
+        os.replace(part, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RunError(_cannot_write(path, error)) from error
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder meanwhile; raise RunError if one is there. Ends with the process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(_cannot_write(folder, error)) from error
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            f"{folder} is being trained by another process (or another notebook). Wait for it, stop it, or pass "
+            "another run_dir (--run-dir)"
+        ) from None
+    except (NotImplementedError, OSError):  # some network disks know no locks; a run is worth more than its guard
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Watched(io.RawIOBase):
+    """A file that remembers what went wrong: torch.save reports a full disk as an error of its own."""
+
+    def __init__(self, file: io.BufferedWriter):
+        self.file, self.error = file, None
+
+    def write(self, data) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def writable(self) -> bool:
+        return True
+
+
+def _write(file: io.BufferedWriter, write: Callable[[Any], Any]) -> None:
+    watched = _Watched(file)
+    try:
+        write(watched)
+    except Exception:
+        if watched.error is not None:
+            raise watched.error from None
+        raise
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Give a file a second name, so that it is there under one of them whenever the machine stops."""
+    link = previous.with_name(previous.name + PART)
+    try:
+        link.unlink(missing_ok=True)
+        os.link(path, link)
+        os.replace(link, previous)
+    except OSError:  # disks without hard links: for a moment the file has its second name only
+        os.replace(path, previous)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name itself last; systems that cannot open a folder do so on their own."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(number)
+    except OSError:
+        pass
+    finally:
+        os.close(number)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    free = shutil.disk_usage(path.parent).free / 1e6 if path.parent.is_dir() else 0
+    fix = f"make room on that disk ({free:.0f} MB are free)" if error.errno in FULL else "make it writable"
+    return (
+        f"{path} cannot be written ({error.strerror}). What was saved before is intact: {fix}, then give the same "
+        "command again, and the training goes on from there"
+    )
