@@ -112,11 +112,16 @@ def complexity(options: argparse.Namespace) -> None:
 
 
 def data(options: argparse.Namespace) -> None:
-    """Download a data set, or render a miniature."""
+    """Download a data set, render a miniature, or check every file of one."""
     from nnti.data import MINIATURES, load_dataset
     from nnti.data.cityscapes_download import download_cityscapes
     from nnti.data.download import download
 
+    if (options.name == "check") != (options.checked is not None):
+        raise SettingError("say which data set to check, or get one: data check voc, or data voc")
+    if options.name == "check":
+        _check(options)
+        return
     if options.coarse and options.name != "cityscapes":
         raise SettingError(f"--coarse goes with cityscapes only; leave it out for {options.name}")
     if options.name.endswith("miniature"):
@@ -126,6 +131,22 @@ def data(options: argparse.Namespace) -> None:
         print(download_cityscapes(options.root, options.coarse))
     else:
         print(download(options.name, options.root))
+
+
+def _check(options: argparse.Namespace) -> None:
+    from nnti.data.check import check_dataset
+
+    found = check_dataset(options.checked, options.root, progress=not options.quiet)
+    for fault in found.faults:
+        print(fault)
+    for split, reason in found.absent.items():
+        print(f"{found.title} {split}: not checked ({reason})")
+    splits = ", ".join(f"{split} {count}" for split, count in found.samples.items())
+    print(f"{found.title}: images in {splits}; {len(found.faults) or 'no'} fault{'s' * (len(found.faults) != 1)}")
+    if found.unseen:
+        print(f"never in the labels of train: {', '.join(found.unseen)}")
+    if found.faults:
+        raise DataError(f"{options.checked} has {len(found.faults)} fault(s), listed above with what to do")
 
 
 def experiments(options: argparse.Namespace) -> None:
@@ -238,9 +259,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, metavar="DIR", help="default: runs/complexity/")
     command.add_argument("--device", default="auto", help="default: auto")
 
-    command = _command(commands, data, "download a data set, or render a miniature")
-    names = ("voc", "sbd", "camvid", "cityscapes", "miniature", "voc_miniature", "cityscapes_miniature")
-    command.add_argument("name", choices=names, help="which one; cityscapes needs an account, miniature is both")
+    command = _command(commands, data, "download a data set, render a miniature, or check the files of one")
+    names = ("voc", "sbd", "camvid", "cityscapes", "miniature", "voc_miniature", "cityscapes_miniature", "check")
+    command.add_argument(
+        "name",
+        choices=names,
+        help="which one; cityscapes needs an account, miniature is both; `check NAME` reads all files",
+    )
+    checked = ("voc", "camvid", "cityscapes", "voc_miniature", "cityscapes_miniature")
+    command.add_argument(
+        "checked", nargs="?", choices=checked, metavar="NAME", help=f"after check: {', '.join(checked)}"
+    )
     command.add_argument(
         "--root",
         type=Path,

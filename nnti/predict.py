@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from nnti.config import SettingError
-from nnti.data.base import DataError, read_image
+from nnti.data.base import DataError
 from nnti.data.cityscapes import Cityscapes, to_label_ids
+from nnti.data.errors import denied
+from nnti.data.images import read_photo
 from nnti.deploy import deploy
 from nnti.inference import Inference, predict
 
@@ -42,7 +44,7 @@ def predict_files(
 
     Args:
         model: any mode. checkpoint: as `nnti.records.load_model` returns it beside the model.
-        images: files that Pillow reads, and folders (see `find_images`).
+        images: files that Pillow reads, and folders (see `find_images`); they are read as a viewer shows them.
         output: folder, made if need be.
         inference: windows, scales, flip; None: one pass over the whole image.
         progress: show a bar if there is more than one image.
@@ -65,7 +67,7 @@ def predict_files(
         leave=False,
         disable=not progress or len(paths) < 2,
     ):
-        image = _read(path)
+        image = read_photo(path)
         labels = predict(model, image, inference)
         yield from write(output / name, image, labels, checkpoint)
 
@@ -103,14 +105,9 @@ def _check_image(path: Path) -> None:
         raise DataError(f"{path}: there is no such file")
     try:
         Image.open(path).close()
+    except PermissionError:
+        raise denied(path) from None
     except (UnidentifiedImageError, OSError) as error:
-        raise _not_an_image(path) from error
-
-
-def _read(path: Path) -> Tensor:
-    try:
-        return read_image(path)
-    except DataError as error:
         raise _not_an_image(path) from error
 
 

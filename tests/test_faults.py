@@ -223,6 +223,14 @@ def run_alone(program: str, shell: str = "exec {}") -> str:
     return message
 
 
+def small_shared_memory() -> str:
+    """Return the command of a shell that runs a program with 1 MB of /dev/shm."""
+    small = "unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$@\"' sh "
+    if subprocess.run(["sh", "-c", f"{small} true"], capture_output=True).returncode:
+        pytest.skip("this machine allows no mount namespaces")
+    return f"exec {small} {{}}"
+
+
 # memory of a validation
 
 
@@ -298,19 +306,39 @@ def test_a_reading_process_that_dies(number, what, offered):
 
 @needs_linux
 def test_shared_memory_that_is_full():
-    small = "unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$@\"' sh "
-    if subprocess.run(["sh", "-c", f"{small} true"], capture_output=True).returncode:
-        pytest.skip("this machine allows no mount namespaces")
     message = run_alone(
         """
         with explained(experiment, model, torch.device("cpu"), 5):
             list(DataLoader(torch.zeros(1, 2**20), num_workers=1))
         """,
-        f"exec {small} {{}}",
+        small_shared_memory(),
     )
     assert message.startswith("no room in shared memory")
     assert changes(message) == [{"num_workers": 0}]
     assert "No space left on device" in message.splitlines()[-1]
+
+
+@needs_linux
+def test_our_own_batches_do_not_wait_for_shared_memory_that_is_full():
+    """Left to the queue's own thread, the lack of room would be printed there, and the training would wait for ever."""
+    message = run_alone(
+        """
+        from nnti.loaders import _collate
+        from nnti.augment import HostSample
+        def sample(at):
+            big = torch.zeros(3, 900, 900, dtype=torch.uint8)
+            return HostSample(big, big[0], torch.eye(2, 3), 1, 0.0, (8, 8), at)
+        class Samples(torch.utils.data.Dataset):
+            def __len__(self):
+                return 1
+            def __getitem__(self, at):
+                return sample(at)
+        with explained(experiment, model, torch.device("cpu"), 5):
+            list(DataLoader(Samples(), num_workers=1, collate_fn=_collate))
+        """,
+        small_shared_memory(),
+    )
+    assert message.startswith("no room in shared memory")
 
 
 def test_shared_memory_without_room_for_a_lock():

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
+from nnti.data.errors import DataError, denied
 from nnti.data.files import FilePairs
+from nnti.data.images import read_image, read_index_png
 
 __all__ = [
     "IGNORE_INDEX",
     "DataError",
     "SegmentationDataset",
     "check_choice",
+    "check_sizes",
     "find_root",
     "read_image",
     "read_index_png",
@@ -22,10 +24,6 @@ __all__ = [
 ]
 
 IGNORE_INDEX = 255  # the label of void pixels, in every data set here, whatever the files use
-
-
-class DataError(RuntimeError):
-    """A file of a data set is missing, damaged or not what it should be; the message names it and the fix."""
 
 
 class SegmentationDataset(torch.utils.data.Dataset):
@@ -81,8 +79,7 @@ class SegmentationDataset(torch.utils.data.Dataset):
         """Read a sample from its files, whether or not a decoded copy is there."""
         image_path, label_path = self.files[index]
         image, label = read_image(image_path), self.read_label(label_path)
-        if image.shape[1:] != label.shape:
-            raise DataError(f"{image_path} is {_size(image)} pixels but its label {label_path} is {_size(label)}")
+        check_sizes(image, label, image_path, label_path)
         self.check_label(label, label_path)
         return image, label
 
@@ -110,21 +107,13 @@ class SegmentationDataset(torch.utils.data.Dataset):
             )
 
 
-def read_image(path: Path) -> torch.Tensor:
-    """Read an image file as a uint8 tensor (3, H, W), RGB."""
-    with _open(path) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-
-
-def read_index_png(path: Path) -> np.ndarray:
-    """Read a palette or grey 8-bit PNG as its indices, uint8 (H, W); colours are never converted."""
-    with _open(path) as image:
-        if image.mode not in ("P", "L"):
-            raise DataError(
-                f"{path} has mode {image.mode}; a label file is a palette (P) or grey (L) 8-bit PNG of class numbers. "
-                "Was it saved as a colour picture? Restore the original file"
-            )
-        return np.array(image)
+def check_sizes(image: torch.Tensor, label: torch.Tensor, image_path: Path, label_path: Path) -> None:
+    """Raise DataError if an image (3, H, W) and its label (H, W) differ in size."""
+    if image.shape[1:] != label.shape:
+        raise DataError(
+            f"{image_path} is {_size(image)} pixels but its label {label_path} is {_size(label)}: one of them was "
+            "resized or belongs to another picture; restore the originals"
+        )
 
 
 def read_list(path: Path) -> list[str]:
@@ -133,6 +122,8 @@ def read_list(path: Path) -> list[str]:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise DataError(f"the list {path} is missing; unpack the data set again") from None
+    except PermissionError:
+        raise denied(path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the list {path} cannot be read ({error}); copy or download it again") from error
     return [line.strip() for line in lines if line.strip()]
@@ -155,25 +146,29 @@ def find_root(title: str, roots: Iterable[Path], layouts: Sequence[str], needs: 
     roots = list(dict.fromkeys(Path(root) for root in roots))
     incomplete = []
     for candidate in (root / layout for root in roots for layout in layouts):
-        missing = [need for need in needs if not (candidate / need).exists()]
+        try:
+            missing = [need for need in needs if not _exists(candidate / need)]
+        except PermissionError as error:
+            incomplete.append(str(denied(error.filename)))
+            continue
         if not missing:
             return candidate
         if len(missing) < len(needs):
             incomplete.append(f"{candidate} is incomplete: it lacks {', '.join(missing)}")
     looked = [f"  {root}" for root in roots]
     below = f"each itself and below it {', '.join(layout for layout in layouts if layout)}"
-    raise DataError("\n".join([f"{title} was not found. Looked in", *looked, f"({below})", *incomplete, fix]))
+    raise DataError(
+        "\n".join([f"{title} was not found. Looked in", *looked, f"({below})", *dict.fromkeys(incomplete), fix])
+    )
 
 
-def _open(path: Path) -> Image.Image:
+def _exists(path: Path) -> bool:
+    """As Path.exists, which keeps quiet or not about what may not be looked at, by Python's version."""
     try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; unpack the data set again, or remove the name from its list") from None
-    except (OSError, SyntaxError) as error:
-        raise DataError(f"{path} cannot be read ({error}); half copied? Copy or download it again") from error
-    return image
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _size(tensor: torch.Tensor) -> str:

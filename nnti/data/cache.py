@@ -25,6 +25,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from nnti.data.base import DataError, SegmentationDataset, check_choice
+from nnti.data.errors import denied
 from nnti.data.statistics import evenly_spread
 from nnti.paths import cache_dir
 
@@ -229,6 +230,8 @@ def _fingerprint(dataset: SegmentationDataset) -> str:
     for path in (path for pair in dataset.files for path in pair):
         try:
             state = path.stat()
+        except PermissionError:
+            raise denied(path) from None
         except OSError as error:
             raise DataError(f"{path} cannot be found ({error.strerror}); unpack the data set again") from None
         summed.update(f"{state.st_size} {state.st_mtime_ns}\n".encode())

@@ -1,0 +1,115 @@
+"""Look at every file of a data set and tell all that is wrong with it at once."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from nnti.data import DATASETS, MINIATURES, DataError, SegmentationDataset, load_dataset
+from nnti.data.base import check_choice, check_sizes
+from nnti.data.images import read_image
+
+__all__ = ["Checked", "check_dataset"]
+
+NEEDED = ("train", "val")
+HELD_OUT = ("val", "test")  # an image of theirs among those of `train` would make every result look better
+
+
+@dataclass
+class Checked:
+    """What `check_dataset` found.
+
+    Attributes:
+        title: the data set's. samples: {split: number of images} of the splits that are there.
+        absent: {split: reason} of those that are not. faults: one text each.
+        unseen: classes of which no pixel occurs in the labels of `train`.
+    """
+
+    title: str
+    samples: dict[str, int] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+
+
+def check_dataset(name: str, root: str | Path | None = None, progress: bool = True) -> Checked:
+    """Read all images and labels of all splits of a data set (a key of `nnti.data.DATASETS`), each file once.
+
+    Raises DataError if the data set is not there at all.
+    """
+    check_choice("data set", name, DATASETS)
+    splits = NEEDED if name in MINIATURES else DATASETS[name].splits
+    found, opened = Checked(name), {}
+    for split in splits:
+        try:
+            opened[split] = load_dataset(name, split, root)
+        except DataError as error:
+            if split in NEEDED:
+                found.faults.append(str(error))
+            else:
+                found.absent[split] = str(error).splitlines()[0]
+    if not opened:
+        raise DataError("\n".join(dict.fromkeys(found.faults)))
+    found.title = next(iter(opened.values())).title
+    found.samples = {split: len(dataset) for split, dataset in opened.items()}
+    found.faults += _shared(opened)
+    pixels = torch.zeros(256, dtype=torch.int64)
+    for faults, counts in _inspected(opened, progress):
+        found.faults += faults
+        pixels += counts
+    if "train" in opened:
+        names = opened["train"].class_names
+        found.unseen = [name for number, name in enumerate(names) if not pixels[number]]
+    return found
+
+
+def _shared(opened: dict[str, SegmentationDataset]) -> list[str]:
+    """Name images that are learned from and measured on."""
+    if "train" not in opened:
+        return []
+    learned = {image for image, _ in opened["train"].files}
+    return [
+        f"{image} is in the split '{split}' and in 'train' as well: remove it from one of the lists"
+        for split in HELD_OUT
+        if split in opened
+        for image, _ in opened[split].files
+        if image in learned
+    ]
+
+
+def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
+    """Yield (faults, pixels of each class if it is an image of `train`) for every pair of files, each once."""
+    tasks = {pair: (dataset, split) for split, dataset in reversed(opened.items()) for pair in dataset.files}
+    threads = os.cpu_count() or 1
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(total=len(tasks), unit="img", desc="checking", disable=not progress) as bar,
+    ):
+        waiting = list(tasks.items())
+        for first in range(0, len(waiting), 8 * threads):
+            for faults, counts in pool.map(_inspect, waiting[first : first + 8 * threads]):
+                bar.update()
+                yield faults, counts
+
+
+def _inspect(task: tuple[tuple[Path, Path], tuple[SegmentationDataset, str]]) -> tuple[list[str], torch.Tensor]:
+    """Read an image and its label; a fault of one does not hide a fault of the other."""
+    (image_path, label_path), (dataset, split) = task
+    faults, image, label = [], None, None
+    try:
+        image = read_image(image_path)
+    except DataError as error:
+        faults.append(str(error))
+    try:
+        label = dataset.read_label(label_path)
+        dataset.check_label(label, label_path)
+        if image is not None:
+            check_sizes(image, label, image_path, label_path)
+    except DataError as error:
+        faults.append(str(error))
+    counted = label if label is not None and split == "train" else torch.empty(0, dtype=torch.uint8)
+    return faults, torch.bincount(counted.flatten(), minlength=256)

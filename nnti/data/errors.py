@@ -1,0 +1,28 @@
+"""What is wrong with a file of a data set, in words that name the file and the fix."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["DataError", "denied", "permissions_explained"]
+
+
+class DataError(RuntimeError):
+    """A file of a data set is missing, damaged or not what it should be; the message names it and the fix."""
+
+
+def denied(path: str | os.PathLike) -> DataError:
+    """Return the error for a file or folder that this user may not read."""
+    return DataError(
+        f"{os.fspath(path)} may not be read: permission denied. Make it readable (chmod -R a+rX on its data set's "
+        "folder), or ask whoever put it there"
+    )
+
+
+@contextmanager
+def permissions_explained() -> Iterator[None]:
+    """Turn the system's refusal of a file or folder into a DataError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise denied(error.filename or "a file of the data set") from None

@@ -1,0 +1,92 @@
+"""Reading picture files: strictly for data sets, where a surprise means damage, leniently for people's own photos."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageOps
+
+from nnti.data.errors import DataError, denied
+
+__all__ = ["read_image", "read_index_png", "read_photo"]
+
+SIXTEEN_TO_EIGHT = 257  # 65535 / 255
+ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+FIX_MODE = (
+    "Restore the original file, or convert it: "
+    """python -c "from PIL import Image; Image.open(r'{0}').convert('RGB').save(r'{0}')\""""
+)
+FIX_TURN = (
+    "Save it upright, and look whether its label fits then: "
+    """python -c "from PIL import Image, ImageOps; ImageOps.exif_transpose(Image.open(r'{0}')).save(r'{0}')\""""
+)
+
+
+def read_image(path: Path) -> torch.Tensor:
+    """Read an image of a data set as a uint8 tensor (3, H, W), RGB.
+
+    Raises DataError for what no data set here holds, because it would be read as something else than was meant: other
+    modes than 8-bit RGB, and an orientation that a viewer applies to the image, but nobody to its label.
+    """
+    with _open(path) as image:
+        if image.mode != "RGB":
+            raise DataError(f"{path} has mode {image.mode}, not 8-bit RGB. {FIX_MODE.format(path)}")
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if turned not in (0, 1):
+            raise DataError(
+                f"{path} has the EXIF orientation {turned}: viewers turn it, while its label stays as it is. "
+                f"{FIX_TURN.format(path)}"
+            )
+        return _tensor(image)
+
+
+def read_photo(path: Path) -> torch.Tensor:
+    """Read any picture as a viewer shows it: a uint8 tensor (3, H, W), RGB.
+
+    It is turned upright, 16 bits become 8, transparent parts are shown on white.
+    """
+    with _open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):
+            return _from_integers(np.array(upright), path)
+        if upright.mode == "F":
+            raise DataError(f"{path} holds floating-point numbers, whose range nobody knows; save it as 8-bit RGB")
+        if upright.mode in ALPHA or "transparency" in upright.info:
+            paint = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", paint.size, "white"), paint)
+        return _tensor(upright.convert("RGB"))
+
+
+def read_index_png(path: Path) -> np.ndarray:
+    """Read a palette or grey 8-bit PNG as its indices, uint8 (H, W); colours are never converted."""
+    with _open(path) as image:
+        if image.mode not in ("P", "L"):
+            raise DataError(
+                f"{path} has mode {image.mode}; a label file is a palette (P) or grey (L) 8-bit PNG of class numbers. "
+                "Was it saved as a colour picture? Restore the original file"
+            )
+        return np.array(image)
+
+
+def _tensor(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _from_integers(values: np.ndarray, path: Path) -> torch.Tensor:
+    if values.min() < 0 or values.max() > 65535:
+        raise DataError(f"{path} holds numbers beyond 16 bits; save it as 8-bit RGB")
+    grey = np.rint(values / SIXTEEN_TO_EIGHT).astype(np.uint8)
+    return torch.from_numpy(grey).expand(3, -1, -1).contiguous()
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; unpack the data set again, or remove the name from its list") from None
+    except PermissionError:
+        raise denied(path) from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read ({error}); half copied? Copy or download it again") from error
+    return image
