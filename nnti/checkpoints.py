@@ -17,7 +17,7 @@ from nnti.storage import RunError, write_whole
 
 __all__ = ["Checkpoints", "load_checkpoint", "load_model"]
 
-DESCRIPTION = ("experiment", "class_names", "palette", "model")
+DESCRIPTION = ("experiment", "class_names", "model")
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
 
 

@@ -32,7 +32,8 @@ class StopSignal:
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():  # no other thread may
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._remember)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and background jobs want it
+                    self._before[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *exception: object) -> None:

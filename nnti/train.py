@@ -189,7 +189,7 @@ class Fit:
         return own
 
     def _seed(self, *position: int) -> None:
-        """Let everything random that follows (weights, dropout) depend on seed, position and process alone."""
+        """Let everything random that follows, such as dropout, depend on seed, position and process alone."""
         state = np.random.SeedSequence((self.experiment.seed, *position, self.world.rank)).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0]))
 
@@ -310,7 +310,7 @@ class Fit:
         return saved
 
     def _build_model(self, pretrained: bool) -> torch.nn.Module:
-        self._seed()
+        torch.manual_seed(self.experiment.seed)
         arguments = self.experiment.model_arguments
         model = build_model(self.experiment.model, self.train_data.num_classes, arguments, pretrained=pretrained)
         check_batch(self.experiment, model, self.world)

@@ -336,7 +336,7 @@ def test_render_half_finished_run_with_and_without_checkpoint(run, tmp_path, mon
     run.write_record(record(finished=False))
     assert len(figures.render_run(run, tmp_path, progress=False)) == 4
     trained = {"experiment": run.experiment().to_dict(), "class_names": list(Toy.class_names), "epoch": 6}
-    run.write_checkpoint("best.pt", {**trained, "model": ENet(4).state_dict()})
+    run.checkpoints.save(run.best, {**trained, "model": ENet(4).state_dict()})
     assert {"toy_triptychs.pdf", "toy_triptychs.png"} < set(names(figures.render_run(run, tmp_path, progress=False)))
     monkeypatch.setattr("nnti.figures.run.available", lambda name: False)
     assert len(figures.render_run(run, tmp_path, progress=False)) == 4

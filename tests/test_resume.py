@@ -234,7 +234,7 @@ def test_checkpoints_come_as_often_as_asked(tiny, tmp_path, monkeypatch):
 
         monkeypatch.setattr(run.run.checkpoints, "save_last", keep)
         list(run)
-        assert steps == [0, *expected]
+        assert steps == [0, 0, *expected]
 
 
 def test_sessions_tell_where_a_run_was_trained(tiny, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import nnti.augment
 import nnti.metrics
-import nnti.train
+import nnti.optimization
 from nnti.compilation import Compiled
 from nnti.config import Experiment
 from nnti.evaluate import prepare
@@ -40,7 +40,7 @@ def tiny(tmp_path, monkeypatch) -> Experiment:
 @pytest.fixture
 def fused(monkeypatch):
     """Updates as they are made on a GPU."""
-    monkeypatch.setattr(nnti.train, "FUSED_DEVICES", ("cpu",))
+    monkeypatch.setattr(nnti.optimization, "FUSED_DEVICES", ("cpu",))
 
 
 class NoReading(TorchDispatchMode):
@@ -72,13 +72,13 @@ def test_a_step_reads_nothing_back(tiny, fused, monkeypatch, model, optimizer):
         model=model, model_arguments=ARGUMENTS[model], optimizer=optimizer, class_weighting="enet"
     )
     run = fit(experiment, progress=False)
-    batch, matrix = next(iter(run.loader)), ConfusionMatrix(19)
+    batch, run.state.partial = next(iter(run.loader)), run._nothing_yet()
     prepared = prepare(batch, experiment, CPU)
     monkeypatch.setattr("nnti.train.prepare", lambda *_: prepared)
     monkeypatch.setattr(ConfusionMatrix, "update", lambda *_: None)  # on a CPU it looks for classes out of range
     run.model.train()
     with NoReading():
-        loss = run._train_step(batch, run.model, matrix)
+        loss = run._train_step(batch, 1, run.model)
     assert torch.isfinite(loss.total) and not loss.total.requires_grad
 
 
@@ -133,7 +133,7 @@ def test_batches_are_whole_when_they_arrive_on_a_cuda_device(tiny):
 def test_updates_are_fused_where_that_helps(tiny, monkeypatch, optimizer):
     model, experiment = torch.nn.Conv2d(3, 3, 1), tiny.replace(optimizer=optimizer)
     assert build_optimizer(experiment, model).defaults["fused"] is None
-    monkeypatch.setattr(nnti.train, "FUSED_DEVICES", ("cpu",))
+    monkeypatch.setattr(nnti.optimization, "FUSED_DEVICES", ("cpu",))
     assert build_optimizer(experiment, model).defaults["fused"] is True
     assert build_optimizer(experiment, model.to("meta")).defaults["fused"] is None
 

@@ -31,6 +31,14 @@ def tiny(tmp_path, monkeypatch) -> Experiment:
     )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def interrupts():
+    """Tests in the background of a shell find SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def same(one: dict, other: dict) -> bool:
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
@@ -88,6 +96,13 @@ def test_a_second_signal_breaks_off_at_once():
         time.sleep(1)
         pytest.fail("the second signal was ignored")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.number is None
 
 
 def test_training_in_another_thread_leaves_signals_alone():

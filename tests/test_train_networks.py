@@ -74,7 +74,7 @@ def test_pretrained_weights_are_asked_for_once(tiny, monkeypatch):
     run = fit(experiment, progress=False)
     list(run)
     load_model(run.run.best)
-    assert asked == [True, False, False]
+    assert asked == [True, False, False, False]
 
 
 def test_a_batch_of_one_is_refused_before_anything_is_written(tiny, tmp_path):
