@@ -64,10 +64,10 @@ def cross_entropy(experiment: Experiment, train_data: SegmentationDataset, class
 def check_batch(experiment: Experiment, model: nn.Module, world: World = ALONE) -> None:
     """Raise SettingError for a batch that the network cannot normalise."""
     smallest = getattr(model, "smallest_batch", 1)
-    own = experiment.batch_size if experiment.sync_batch_norm else experiment.batch_size // world.size
-    if own < smallest:
+    if experiment.batch_size // world.size < smallest:
+        each = f" in each of the {world.size} processes" if world.size > 1 else ""
         raise SettingError(
             f"batch_size={experiment.batch_size}: {type(model).__name__} trains on at least {smallest} images at a "
-            "time, because it normalises over single values per image; set batch_size to "
-            f"{smallest if experiment.sync_batch_norm else smallest * world.size} or more"
+            f"time{each}, because it normalises over single values per image; set batch_size to "
+            f"{smallest * world.size} or more"
         )
