@@ -157,6 +157,13 @@ def test_a_damaged_record_is_written_anew(tiny, tmp_path):
 # foreign checkpoints
 
 
+def test_a_checkpoint_without_a_state_to_go_on_from_is_refused(tiny, tmp_path):
+    list(fit(tiny, tmp_path / "a", progress=False))
+    (tmp_path / "a" / "best.pt").replace(tmp_path / "a" / "last.pt")
+    with pytest.raises(RunError, match="last.pt cannot be gone on from: it lacks optimizer.*older version"):
+        fit(tiny, tmp_path / "a", progress=False)
+
+
 class Evil:
     def __reduce__(self):
         return os.system, (f"touch {Evil.mark}",)
