@@ -10,8 +10,8 @@ from nnti.storage import RunError
 
 __all__ = ["check_data", "continued", "refuse_foreign_folder", "where"]
 
-# what a machine does, and how often it saves, leaves the results as they are (up to rounding, on another device)
 NEEDED = ("optimizer", "scaler", "rows", "best", "extensions", "sessions", "partial", "images")
+# what a machine does, and how often it saves, leaves the results as they are (up to rounding, on another device)
 FREE_SETTINGS = ("device", "num_workers", "cache", "checkpoint_every", "keep_every")
 
 
@@ -24,8 +24,8 @@ def continued(run: RunFolder, experiment: Experiment, saved: dict[str, Any], ext
     lacking = [key for key in NEEDED if key not in saved]
     if lacking:
         raise RunError(
-            f"{run.last} cannot be gone on from: it lacks {', '.join(lacking)}. It is a checkpoint for use alone, such as "
-            "best.pt, or of an older version of this project. Pass restart=True (--restart), or another run_dir"
+            f"{run.last} cannot be gone on from: it lacks {', '.join(lacking)}. It is a checkpoint for use alone, such "
+            "as best.pt, or of an older version of this project. Pass restart=True (--restart), or another run_dir"
         )
     before = Experiment.from_dict(saved["experiment"])
     changed = {key: pair for key, pair in before.differences(experiment).items() if key not in FREE_SETTINGS}
