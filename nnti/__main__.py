@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -119,12 +120,11 @@ def data(options: argparse.Namespace) -> None:
 
     if (options.name == "check") != (options.checked is not None):
         raise SettingError("say which data set to check, or get one: data check voc, or data voc")
-    if options.name == "check":
-        _check(options)
-        return
     if options.coarse and options.name != "cityscapes":
         raise SettingError(f"--coarse goes with cityscapes only; leave it out for {options.name}")
-    if options.name.endswith("miniature"):
+    if options.name == "check":
+        _check(options)
+    elif options.name.endswith("miniature"):
         for name in MINIATURES if options.name == "miniature" else [options.name]:
             print(load_dataset(name, "train", options.root).root)
     elif options.name == "cityscapes":
@@ -301,5 +301,10 @@ def _command(commands, function, help: str) -> argparse.ArgumentParser:
     return command
 
 
+def _warning(message: Warning | str, *_: object) -> str:
+    return f"warning: {message}\n"
+
+
 if __name__ == "__main__":
+    warnings.formatwarning = _warning  # a user of commands has no use for lines of the source
     sys.exit(main())

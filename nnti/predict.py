@@ -1,18 +1,19 @@
 """Segment image files, for the eye (palette PNG and colour overlay) or for Cityscapes' server (PNG of label ids)."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from nnti.config import SettingError
 from nnti.data.base import DataError
 from nnti.data.cityscapes import Cityscapes, to_label_ids
-from nnti.data.errors import denied
+from nnti.data.errors import denied, permissions_explained
 from nnti.data.images import read_photo
 from nnti.deploy import deploy
 from nnti.inference import Inference, predict
@@ -72,6 +73,7 @@ def predict_files(
         yield from write(output / name, image, labels, checkpoint)
 
 
+@permissions_explained()
 def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
     """Return the files among `paths` and the images below the folders among them, each once, folders sorted.
 
@@ -88,7 +90,8 @@ def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]
 
 
 def _below(folder: Path, output: Path | None) -> list[Path]:
-    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS and path.is_file()]
+    found = (Path(place) / name for place, _, names in os.walk(folder, onerror=_raise) for name in names)
+    files = [path for path in sorted(found) if path.suffix.lower() in ENDINGS and path.is_file()]
     files = [path for path in files if not path.name.startswith(".")]
     if output is not None and output.resolve() == folder.resolve():
         raise DataError(f"{folder}: results would mix with the images; write them to another folder, --output OTHER")
@@ -99,6 +102,11 @@ def _below(folder: Path, output: Path | None) -> list[Path]:
     return files
 
 
+def _raise(error: OSError) -> None:
+    """A folder that may not be looked into would be passed over otherwise."""
+    raise error
+
+
 def _check_image(path: Path) -> None:
     """Look at a file's first bytes only, so that a whole test split is checked in a moment."""
     if not path.is_file():
@@ -107,7 +115,7 @@ def _check_image(path: Path) -> None:
         Image.open(path).close()
     except PermissionError:
         raise denied(path) from None
-    except (UnidentifiedImageError, OSError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise _not_an_image(path) from error
 
 

@@ -1,6 +1,7 @@
 """Files that are damaged, foreign or forbidden: each error names the file and the fix; all at once in `data check`."""
 
 import os
+import shlex
 import shutil
 import tempfile
 import warnings
@@ -18,9 +19,11 @@ from nnti.__main__ import main
 from nnti.config import Experiment
 from nnti.data import VOC, CamVid, Cityscapes, DataError, available, load_dataset
 from nnti.data.check import check_dataset
-from nnti.data.images import read_photo
+from nnti.data.images import read_image, read_photo
+from nnti.data.voc import read_sbd_label
 from nnti.inference import predict
 from nnti.models import build_model
+from nnti.predict import find_images
 from nnti.train import fit
 
 NAME = layouts.VOC_TRAIN[0]
@@ -54,18 +57,26 @@ def picture(mode: str) -> Image.Image:
 def test_images_of_other_modes_are_named_with_the_way_to_convert_them(voc, mode, ending):
     path = voc / "JPEGImages" / f"{NAME}.jpg"
     picture(mode).save(path, format={"jpg": "JPEG", "png": "PNG"}[ending])
-    with pytest.raises(DataError, match=rf"{NAME}\.jpg has mode {mode}.*not 8-bit RGB.*convert\('RGB'\)"):
+    with pytest.raises(DataError, match=rf"{NAME}\.jpg has mode {mode}.*not 8-bit RGB.*convert it: python -c"):
         VOC("train")[0]
 
 
-def test_the_offered_conversion_works(voc):
-    path = voc / "JPEGImages" / f"{NAME}.jpg"
-    picture("CMYK").save(path)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("folder", ["plain", "it's $HOME; `ü`"])
+def test_the_offered_repair_gives_what_a_viewer_shows(tmp_path, monkeypatch, mode, folder):
+    path = tmp_path / folder / "x.png"
+    path.parent.mkdir()
+    picture(mode).save(path, **({"exif": TURNED} if mode == "RGB" else {}))
+    shown = read_photo(path)
     with pytest.raises(DataError) as raised:
-        VOC("train")[0]
-    command = str(raised.value).partition('python -c "')[2].removesuffix('"')
-    exec(command)
-    assert VOC("train")[0][0].shape[0] == 3
+        read_image(path)
+    _, found, command = str(raised.value).partition("python -c ")
+    code, *arguments = shlex.split(command)
+    assert found and arguments == [str(path)]
+    monkeypatch.setattr("sys.argv", ["-c", *arguments])
+    exec(code, {})
+    assert torch.equal(read_image(path), shown)
+    assert len(shown.unique()) > 100  # not clipped
 
 
 def test_sixteen_bit_colours_lose_their_low_bytes_alone(tmp_path):
@@ -88,7 +99,7 @@ def test_sixteen_bit_colours_lose_their_low_bytes_alone(tmp_path):
 def test_an_image_that_viewers_turn_is_named(voc, ending):
     path = voc / "JPEGImages" / f"{NAME}.jpg"
     picture("RGB").save(path, format={"jpg": "JPEG", "png": "PNG"}[ending], exif=TURNED)
-    with pytest.raises(DataError, match=rf"{NAME}\.jpg has the EXIF orientation 6.*exif_transpose"):
+    with pytest.raises(DataError, match=rf"{NAME}\.jpg has the EXIF orientation 6.*Save it upright.*python -c"):
         VOC("train")[0]
 
 
@@ -165,7 +176,34 @@ def test_a_photo_is_segmented_upright(tmp_path):
     assert photo[0, :, -1].tolist() == [255] * 6
 
 
+@pytest.mark.parametrize("text", [b"P6\n4x 4\n255\n", b"P6\n4 4\n255\nshort", b"P6\n99999 99999\n255\n"])
+def test_damage_that_is_no_error_of_the_system_is_named(tmp_path, text):
+    (tmp_path / "x.ppm").write_bytes(text)
+    with pytest.raises(DataError, match=r"x\.ppm cannot be read"):
+        read_photo(tmp_path / "x.ppm")
+    if not text.endswith(b"short"):
+        with pytest.raises(DataError, match=r"x\.ppm is not an image that can be read"):
+            find_images([tmp_path / "x.ppm"])
+
+
 # labels, lists, folders
+
+
+@pytest.mark.parametrize("value", [256, -1, 1.5, np.nan])
+def test_labels_of_sbd_that_are_no_bytes_are_named(tmp_path, value):
+    layouts.save_mat(tmp_path / "x.mat", np.full((4, 5), value))
+    with warnings.catch_warnings(), pytest.raises(DataError, match=r"x\.mat holds other label values"):
+        warnings.simplefilter("ignore")
+        read_sbd_label(tmp_path / "x.mat")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+def test_truncated_labels_of_sbd_are_named(tmp_path, share):
+    layouts.save_mat(tmp_path / "x.mat", layouts.sbd_label(NAME))
+    whole = (tmp_path / "x.mat").read_bytes()
+    (tmp_path / "x.mat").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(DataError, match=r"x\.mat is not a label file of SBD.*copy or download it again"):
+        read_sbd_label(tmp_path / "x.mat")
 
 
 def test_labels_that_cannot_be_meant_are_named(voc):
@@ -270,6 +308,44 @@ def test_folders_of_cityscapes_that_may_not_be_read_are_named(open_folder, place
         (open_folder / place).chmod(0o755)
 
 
+@pytest.mark.parametrize("place", ["train", "trainannot", "train.txt"])
+def test_parts_of_camvid_that_may_not_be_read_are_named(open_folder, place):
+    layouts.write_camvid(open_folder)
+    mode = (open_folder / place).stat().st_mode
+    (open_folder / place).chmod(0)
+    try:
+        with as_nobody(), pytest.raises(DataError, match=f"{place}.* may not be read: permission denied"):
+            CamVid("train", open_folder)[0]
+    finally:
+        (open_folder / place).chmod(mode)
+
+
+@pytest.mark.parametrize("mode", [0, 0o444])
+@pytest.mark.parametrize("place", ["sbd/cls", "sbd/cls/x.mat"])
+def test_labels_of_sbd_that_may_not_be_read_are_named(open_folder, place, mode):
+    label = open_folder / "sbd/cls/x.mat"
+    layouts.save_mat(label, layouts.sbd_label(NAME))
+    (open_folder / place).chmod(0 if place.endswith(".mat") else mode)
+    try:
+        with as_nobody(), pytest.raises(DataError, match=r"x\.mat may not be read: permission denied"):
+            read_sbd_label(label)
+    finally:
+        (open_folder / place).chmod(0o755)
+
+
+@pytest.mark.parametrize(("place", "mode"), [("a", 0), ("a", 0o444), ("a/x.png", 0)])
+@pytest.mark.parametrize("given", ["", "a", "a/x.png"])
+def test_photos_that_may_not_be_read_are_named(open_folder, place, mode, given):
+    layouts.save_image(open_folder / "a/x.png", draw := layouts.draw_image(NAME))
+    layouts.save_image(open_folder / "y.png", draw)
+    (open_folder / place).chmod(mode)
+    try:
+        with as_nobody(), pytest.raises(DataError, match=rf"{open_folder}/a.* may not be read: permission denied"):
+            find_images([open_folder / given])
+    finally:
+        (open_folder / place).chmod(0o755)
+
+
 def test_a_root_that_may_not_be_entered_does_not_hide_another(open_folder, monkeypatch):
     closed, good = open_folder / "closed", open_folder / "good"
     closed.mkdir(mode=0)
@@ -286,7 +362,7 @@ def test_a_whole_data_set_without_faults(voc, capsys):
     assert main(["data", "check", "voc", "--quiet"]) == 0
     said = capsys.readouterr().out
     assert "PASCAL VOC 2012: images in train 3, val 2, trainval 5; no faults" in said
-    assert "train_aug: not checked (SBD" in said
+    assert "train_aug: not checked (SBD, which the split 'train_aug' needs, was not found)" in said
     assert "never in the labels of train: " in said
 
 
@@ -296,17 +372,18 @@ def test_all_faults_are_told_at_once(voc, capsys):
     picture("L").save(images / f"{first}.jpg")
     (labels / f"{first}.png").write_bytes(b"PNG?")  # both faults of one sample
     (labels / f"{second}.png").unlink()
-    layouts.save_palette(labels / f"{third}.png", np.full(layouts.size_of(third), 99, dtype=np.uint8))
+    layouts.save_palette(labels / f"{third}.png", np.full((5, 5), 99, dtype=np.uint8))  # two faults again
     layouts.write_list(voc / "ImageSets/Segmentation/val.txt", [*layouts.VOC_VAL, first])
     found = check_dataset("voc", progress=False)
-    assert len(found.faults) == 5
+    assert len(found.faults) == 6
     for part in (f"{first}.jpg has mode L", f"{first}.png cannot be read", f"{second}.png is missing",
-                 "label values [99]", f"{first}.jpg is in the split 'val' and in 'train' as well"):  # fmt: skip
+                 "label values [99]", "one of them was resized",
+                 f"{first}.jpg is in the split 'val' and in 'train' as well"):  # fmt: skip
         assert sum(part in fault for fault in found.faults) == 1, part
     assert main(["data", "check", "voc", "--quiet"]) == 1
     captured = capsys.readouterr()
     assert all(fault in captured.out for fault in found.faults)
-    assert "5 fault" in captured.err
+    assert "6 fault" in captured.err
 
 
 def test_a_broken_list_is_a_fault_and_the_other_splits_are_checked(voc):
@@ -330,16 +407,31 @@ def test_other_data_sets_are_checked_in_their_own_encoding(tmp_path):
     assert label.name in fault
 
 
+def test_an_image_in_the_folders_of_two_splits_is_a_fault(tmp_path):
+    folder, name = layouts.write_camvid(tmp_path), layouts.CAMVID["train"][0]
+    for ending in ("", "annot"):
+        shutil.copy(folder / f"train{ending}" / f"{name}.png", folder / f"val{ending}" / f"{name}.png")
+    layouts.write_list(folder / "val.txt", [f"/x/val/{name}.png /x/valannot/{name}.png"])
+    (fault,) = check_dataset("camvid", tmp_path, progress=False).faults
+    assert f"val/{name}.png is in the split 'val' and in 'train' as well" in fault
+
+
+def test_a_split_that_is_half_there_says_what_it_lacks(voc):
+    layouts.write_sbd(voc.parent / "sbd")
+    (voc.parent / "sbd/val.txt").unlink()
+    assert check_dataset("voc", voc.parent, progress=False).absent["train_aug"].endswith("lacks val.txt")
+
+
 def test_unseen_classes_are_those_without_a_pixel(voc):
     labels = torch.cat([label.flatten() for _, label in VOC("train")])
     expected = [name for number, name in enumerate(VOC.class_names) if number not in labels]
     assert check_dataset("voc", progress=False).unseen == expected
 
 
-@pytest.mark.parametrize("arguments", [["check"], ["voc", "camvid"]])
+@pytest.mark.parametrize("arguments", [["check"], ["voc", "camvid"], ["check", "voc", "--coarse"]])
 def test_half_a_command_is_refused(arguments, capsys):
     assert main(["data", *arguments]) == 1
-    assert "data check voc" in capsys.readouterr().err
+    assert "--coarse goes with" in (said := capsys.readouterr().err) or "data check voc" in said
 
 
 def test_nothing_to_check_says_how_to_get_it(tmp_path, capsys):

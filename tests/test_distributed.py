@@ -161,7 +161,7 @@ def test_torchrun_starts_the_command_line_and_one_process_writes(tiny, tmp_path)
     assert_close(tmp_path / "one", tmp_path / "two")
 
 
-def test_a_fault_ends_all_processes_and_is_said_once_in_plain_words(tiny, tmp_path):
+def test_a_fault_ends_all_processes_and_is_said_in_plain_words(tiny, tmp_path):
     done = torchrun(tiny.replace(batch_size=3, train_limit=3), tmp_path / "a")
     assert done.returncode != 0
     assert "error: batch_size=3 is that of all 2 processes together" in done.stderr

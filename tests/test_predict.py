@@ -219,6 +219,15 @@ def test_palette_files_hold_class_numbers(city, model, tmp_path):
     assert overlay.size == labels.size
 
 
+def test_files_of_a_turned_photo_are_upright(city, model, tmp_path):
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(draw_image("1", (20, 30))).save(tmp_path / "x.jpg", exif=turned)
+    for path in predict_files(model, checkpoint_of(city), [tmp_path / "x.jpg"], tmp_path / "out"):
+        with Image.open(path) as written:
+            assert written.size == (20, 30)  # width, height
+
+
 def test_the_network_is_deployed_once_and_compiled_if_asked(city, model, tmp_path, monkeypatch):
     calls = []
 

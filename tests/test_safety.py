@@ -4,6 +4,8 @@ import ast
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import layouts
@@ -34,10 +36,34 @@ def test_no_text_is_run_as_code_or_command(path):
         assert name not in FORBIDDEN, f"line {call.lineno}: {name}"
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
         assert given.get("shell", "False") == "False", f"line {call.lineno}"
+        assert given.get("allow_pickle", "False") == "False", f"line {call.lineno}: plain arrays only"
         if name == "torch.load":
             assert given.get("weights_only") == "True", f"line {call.lineno}"
         if name.startswith("subprocess.") and call.args:
             assert not isinstance(call.args[0], ast.Constant | ast.JoinedStr), f"line {call.lineno}: give a list"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(HOME)))
+def test_no_such_function_is_hidden_behind_a_name_of_its_own(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert not {f"{node.module}.{name.name}" for name in node.names} & FORBIDDEN, f"line {node.lineno}"
+        if isinstance(node, ast.Import):
+            plain = {name.name for name in node.names if name.asname}
+            assert not plain & {name.partition(".")[0] for name in FORBIDDEN}, f"line {node.lineno}"
+
+
+def test_importing_opens_no_connection():
+    code = """if True:
+        import importlib, pkgutil, socket
+        def refuse(*arguments): raise SystemExit(f"a connection: {arguments}")
+        socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+        import nnti
+        for module in pkgutil.walk_packages(nnti.__path__, "nnti."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=HOME)
 
 
 def test_training_measuring_and_predicting_open_no_connection(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,6 @@ from nnti.data.base import IGNORE_INDEX, DataError, SegmentationDataset, check_c
 from nnti.data.cache import attach_cache
 from nnti.data.camvid import CamVid
 from nnti.data.cityscapes import Cityscapes
-from nnti.data.errors import permissions_explained
 from nnti.data.statistics import class_frequencies, evenly_spread
 from nnti.data.voc import VOC
 from nnti.paths import miniature_root
@@ -72,8 +71,7 @@ DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
 def load_dataset(name: str, split: str, root: str | Path | None = None) -> SegmentationDataset:
     """Return one split of the data set `name`, a key of `DATASETS`; raise DataError, with the fix, if it is missing."""
     check_choice("data set", name, DATASETS)
-    with permissions_explained():
-        return DATASETS[name](split, root)
+    return DATASETS[name](split, root)
 
 
 def available(name: str) -> bool:

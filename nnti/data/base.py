@@ -17,6 +17,7 @@ __all__ = [
     "SegmentationDataset",
     "check_choice",
     "check_sizes",
+    "exists",
     "find_root",
     "read_image",
     "read_index_png",
@@ -147,7 +148,7 @@ def find_root(title: str, roots: Iterable[Path], layouts: Sequence[str], needs: 
     incomplete = []
     for candidate in (root / layout for root in roots for layout in layouts):
         try:
-            missing = [need for need in needs if not _exists(candidate / need)]
+            missing = [need for need in needs if not exists(candidate / need)]
         except PermissionError as error:
             incomplete.append(str(denied(error.filename)))
             continue
@@ -162,7 +163,7 @@ def find_root(title: str, roots: Iterable[Path], layouts: Sequence[str], needs: 
     )
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
     """As Path.exists, which keeps quiet or not about what may not be looked at, by Python's version."""
     try:
         path.stat()

@@ -16,10 +16,12 @@ from nnti.data.base import (
     DataError,
     SegmentationDataset,
     check_choice,
+    exists,
     find_root,
     read_index_png,
     read_list,
 )
+from nnti.data.errors import permissions_explained
 from nnti.paths import data_roots
 
 __all__ = ["CamVid", "find_camvid"]
@@ -64,6 +66,7 @@ class CamVid(SegmentationDataset):
     )  # fmt: skip
     void_color = (0, 0, 0)
 
+    @permissions_explained()
     def __init__(self, split: str = "train", root: str | Path | None = None):
         check_choice(f"{self.title}: split", split, self.splits)
         folder = find_camvid(root)
@@ -88,7 +91,7 @@ def find_camvid(root: str | Path | None = None) -> Path:
 def _pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
     """Return the (image, label) paths of one split; the folders that the list names are those of another machine."""
     images, labels, path = root / split, root / f"{split}annot", root / f"{split}.txt"
-    absent = [part.name for part in (images, labels, path) if not part.exists()]
+    absent = [part.name for part in (images, labels, path) if not exists(part)]
     if absent:
         raise DataError(f"CamVid in {root} lacks {', '.join(absent)} for the split '{split}'.\n{FIX}")
     found = _by_stem(images)

@@ -1,7 +1,7 @@
 """Look at every file of a data set and tell all that is wrong with it at once."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from nnti.data.images import read_image
 __all__ = ["Checked", "check_dataset"]
 
 NEEDED = ("train", "val")
+MOST_THREADS = 8  # more would crowd a network drive
 HELD_OUT = ("val", "test")  # an image of theirs among those of `train` would make every result look better
 
 
@@ -51,7 +52,7 @@ def check_dataset(name: str, root: str | Path | None = None, progress: bool = Tr
             if split in NEEDED:
                 found.faults.append(str(error))
             else:
-                found.absent[split] = str(error).splitlines()[0]
+                found.absent[split] = _in_one_line(error)
     if not opened:
         raise DataError("\n".join(dict.fromkeys(found.faults)))
     found.title = next(iter(opened.values())).title
@@ -67,24 +68,31 @@ def check_dataset(name: str, root: str | Path | None = None, progress: bool = Tr
     return found
 
 
+def _in_one_line(error: DataError) -> str:
+    """Return why a split is not there: a file or folder that stands in the way, else what was looked for."""
+    first, *others = str(error).splitlines()
+    reasons = [line for line in others if " may not be read" in line or " is incomplete" in line]
+    return next(iter(reasons), first.removesuffix(". Looked in"))
+
+
 def _shared(opened: dict[str, SegmentationDataset]) -> list[str]:
-    """Name images that are learned from and measured on."""
+    """Name images that are learned from and measured on; some data sets have a folder per split, so names count."""
     if "train" not in opened:
         return []
-    learned = {image for image, _ in opened["train"].files}
+    learned = {image.stem for image, _ in opened["train"].files}
     return [
-        f"{image} is in the split '{split}' and in 'train' as well: remove it from one of the lists"
+        f"{image} is in the split '{split}' and in 'train' as well: remove it from one of them"
         for split in HELD_OUT
         if split in opened
         for image, _ in opened[split].files
-        if image in learned
+        if image.stem in learned
     ]
 
 
 def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
     """Yield (faults, pixels of each class if it is an image of `train`) for every pair of files, each once."""
     tasks = {pair: (dataset, split) for split, dataset in reversed(opened.items()) for pair in dataset.files}
-    threads = os.cpu_count() or 1
+    threads = min(MOST_THREADS, os.cpu_count() or 1)
     with (
         ThreadPoolExecutor(threads) as pool,
         tqdm(total=len(tasks), unit="img", desc="checking", disable=not progress) as bar,
@@ -99,17 +107,21 @@ def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterat
 def _inspect(task: tuple[tuple[Path, Path], tuple[SegmentationDataset, str]]) -> tuple[list[str], torch.Tensor]:
     """Read an image and its label; a fault of one does not hide a fault of the other."""
     (image_path, label_path), (dataset, split) = task
-    faults, image, label = [], None, None
-    try:
-        image = read_image(image_path)
-    except DataError as error:
-        faults.append(str(error))
-    try:
-        label = dataset.read_label(label_path)
-        dataset.check_label(label, label_path)
+    faults: list[str] = []
+    image = _noted(faults, read_image, image_path)
+    label = _noted(faults, dataset.read_label, label_path)
+    if label is not None:
+        _noted(faults, dataset.check_label, label, label_path)
         if image is not None:
-            check_sizes(image, label, image_path, label_path)
-    except DataError as error:
-        faults.append(str(error))
+            _noted(faults, check_sizes, image, label, image_path, label_path)
     counted = label if label is not None and split == "train" else torch.empty(0, dtype=torch.uint8)
     return faults, torch.bincount(counted.flatten(), minlength=256)
+
+
+def _noted(faults: list[str], read: Callable, *arguments) -> torch.Tensor | None:
+    """Call `read`; note the DataError that it raises, if any, and return None then."""
+    try:
+        return read(*arguments)
+    except DataError as error:
+        faults.append(str(error))
+        return None

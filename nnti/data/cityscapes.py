@@ -14,6 +14,7 @@ from cityscapesscripts.helpers.labels import labels as LABELS
 from numpy.typing import ArrayLike
 
 from nnti.data.base import IGNORE_INDEX, DataError, SegmentationDataset, check_choice, find_root, read_index_png
+from nnti.data.errors import permissions_explained
 from nnti.paths import data_roots
 
 __all__ = ["Cityscapes", "count_files", "find_split", "to_label_ids", "to_train_ids"]
@@ -90,6 +91,7 @@ class Cityscapes(SegmentationDataset):
     categories = tuple(_CATEGORIES.values())  # the 8 groups of classes; "void" is the first
     category_of_class = tuple(list(_CATEGORIES).index(label.categoryId) for label in _CLASSES)
 
+    @permissions_explained()
     def __init__(self, split: str = "train", root: str | Path | None = None):
         check_choice(f"{self.title}: split", split, self.splits)
         folder = find_split(IMAGES, SPLITS[split][0][1], root).parent.parent
@@ -176,7 +178,10 @@ def _cities(folder: Path) -> list[str]:
 def _listing(folder: Path, part: str) -> dict[str, str]:
     """Return {name of the image: file} of a city's images or labels, preferring what is published; empty if absent."""
     endings = IMAGE_ENDINGS if part == IMAGES else [f"_{part}_{encoding}.png" for encoding in ENCODINGS]
-    files = [file for file in os.listdir(folder) if not file.startswith(".")] if folder.is_dir() else []
+    try:
+        files = [file for file in os.listdir(folder) if not file.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     return {file.removesuffix(end): file for end in reversed(endings) for file in files if file.endswith(end)}
 
 

@@ -14,8 +14,8 @@ class DataError(RuntimeError):
 def denied(path: str | os.PathLike) -> DataError:
     """Return the error for a file or folder that this user may not read."""
     return DataError(
-        f"{os.fspath(path)} may not be read: permission denied. Make it readable (chmod -R a+rX on its data set's "
-        "folder), or ask whoever put it there"
+        f"{os.fspath(path)} may not be read: permission denied. Make it readable (chmod -R a+rX on the folder that "
+        "it belongs to), or ask whoever put it there"
     )
 
 

@@ -1,5 +1,6 @@
 """Reading picture files: strictly for data sets, where a surprise means damage, leniently for people's own photos."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,9 @@ __all__ = ["read_image", "read_index_png", "read_photo"]
 
 SIXTEEN_TO_EIGHT = 257  # 65535 / 255
 ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
-FIX_MODE = (
-    "Restore the original file, or convert it: "
-    """python -c "from PIL import Image; Image.open(r'{0}').convert('RGB').save(r'{0}')\""""
-)
-FIX_TURN = (
-    "Save it upright, and look whether its label fits then: "
-    """python -c "from PIL import Image, ImageOps; ImageOps.exif_transpose(Image.open(r'{0}')).save(r'{0}')\""""
+REPAIR = (
+    "import sys, PIL.Image, nnti.data.images as images; "
+    "PIL.Image.fromarray(images.read_photo(sys.argv[1]).permute(1, 2, 0).numpy()).save(sys.argv[1], quality=95)"
 )
 
 
@@ -30,12 +27,15 @@ def read_image(path: Path) -> torch.Tensor:
     """
     with _open(path) as image:
         if image.mode != "RGB":
-            raise DataError(f"{path} has mode {image.mode}, not 8-bit RGB. {FIX_MODE.format(path)}")
+            raise DataError(
+                f"{path} has mode {image.mode}, not 8-bit RGB. Restore the original file, or convert it: "
+                f"{_repair(path)}"
+            )
         turned = image.getexif().get(ExifTags.Base.Orientation, 1)
         if turned not in (0, 1):
             raise DataError(
-                f"{path} has the EXIF orientation {turned}: viewers turn it, while its label stays as it is. "
-                f"{FIX_TURN.format(path)}"
+                f"{path} has the EXIF orientation {turned}: viewers turn it, while its label stays as it is. Save it "
+                f"upright, then look whether its label fits: {_repair(path)}"
             )
         return _tensor(image)
 
@@ -68,6 +68,11 @@ def read_index_png(path: Path) -> np.ndarray:
         return np.array(image)
 
 
+def _repair(path: Path) -> str:
+    """Return the command that replaces a picture by what `read_photo` makes of it; a plain conversion clips 16 bits."""
+    return f'python -c "{REPAIR}" {shlex.quote(str(path))}'
+
+
 def _tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
@@ -87,6 +92,6 @@ def _open(path: Path) -> Image.Image:
         raise DataError(f"{path} is missing; unpack the data set again, or remove the name from its list") from None
     except PermissionError:
         raise denied(path) from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be read ({error}); half copied? Copy or download it again") from error
     return image

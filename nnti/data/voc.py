@@ -13,6 +13,7 @@ import torch
 from scipy.io import loadmat
 
 from nnti.data.base import DataError, SegmentationDataset, check_choice, find_root, read_list
+from nnti.data.errors import denied, permissions_explained
 from nnti.paths import data_roots
 
 __all__ = ["VOC", "find_sbd", "find_voc", "read_sbd_label", "sbd_names", "voc_colormap"]
@@ -80,6 +81,7 @@ class VOC(SegmentationDataset):
     )  # fmt: skip
     palette = voc_colormap(21)
 
+    @permissions_explained()
     def __init__(self, split: str = "train", root: str | Path | None = None):
         check_choice(f"{self.title}: split", split, self.splits)
         folder = find_voc(root)
@@ -117,11 +119,16 @@ def read_sbd_label(path: Path) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             label = loadmat(file)["GTcls"][0]["Segmentation"][0]
-        return np.ascontiguousarray(label, dtype=np.uint8)
+        numbers = np.ascontiguousarray(label, dtype=np.uint8)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; unpack SBD again: python -m nnti data sbd") from None
+    except PermissionError:
+        raise denied(path) from None
     except Exception as error:  # scipy raises whatever the damage leads to
         raise DataError(f"{path} is not a label file of SBD ({error!r}); copy or download it again") from error
+    if not np.array_equal(numbers, label):
+        raise DataError(f"{path} holds other label values than whole numbers from 0 to 255; copy or download it again")
+    return numbers
 
 
 def _roots(root: str | Path | None) -> list[Path]:
