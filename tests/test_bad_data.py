@@ -439,6 +439,12 @@ def test_nothing_to_check_says_how_to_get_it(tmp_path, capsys):
     assert "python -m nnti data camvid" in capsys.readouterr().err
 
 
+def test_a_miniature_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"cannot be written into .*file.*make room there"):
+        load_dataset("voc_miniature", "train", tmp_path / "file")
+
+
 def test_a_huge_picture_is_named(voc, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with warnings.catch_warnings(), pytest.raises(DataError, match="cannot be read"):

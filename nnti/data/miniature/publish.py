@@ -23,11 +23,21 @@ def publish_once(folder: Path, facts: dict[str, int], render: Callable[[Path], N
     that looks complete and two processes can render at the same time.
 
     Raises:
-        DataError: the folder holds something that is no miniature, such as the real data set.
+        DataError: the folder holds something that is no miniature, such as the real data set, or cannot be written.
     """
-    if _is_miniature(folder, facts):
-        return folder
-    _refuse_other_data(folder)
+    if not _is_miniature(folder, facts):
+        _refuse_other_data(folder)
+        try:
+            _render(folder, facts, render)
+        except OSError as error:
+            raise DataError(
+                f"the miniature cannot be written into {folder} ({error.strerror or error}); make room there, or make the "
+                "folder writable"
+            ) from error
+    return folder
+
+
+def _render(folder: Path, facts: dict[str, int], render: Callable[[Path], None]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder)
     draft = _sibling(folder)
@@ -37,7 +47,6 @@ def publish_once(folder: Path, facts: dict[str, int], render: Callable[[Path], N
         _publish(draft, folder, facts)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return folder
 
 
 def _is_miniature(folder: Path, facts: dict[str, int]) -> bool:
