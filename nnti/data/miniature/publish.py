@@ -31,8 +31,8 @@ def publish_once(folder: Path, facts: dict[str, int], render: Callable[[Path], N
             _render(folder, facts, render)
         except OSError as error:
             raise DataError(
-                f"the miniature cannot be written into {folder} ({error.strerror or error}); make room there, or make the "
-                "folder writable"
+                f"the miniature cannot be written into {folder} ({error.strerror or error}); make room there, or "
+                "make the folder writable"
             ) from error
     return folder
 
