@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as error:
-        print(f"\n{error or 'interrupted; what was saved is intact, and the same command goes on'}", file=sys.stderr)
+        anywhere = "interrupted; what was saved is intact: the same call, or command, goes on from there"
+        print(f"\n{str(error) or anywhere}", file=sys.stderr)
         return INTERRUPTED
     return 0
 

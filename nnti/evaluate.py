@@ -17,7 +17,7 @@ from nnti.losses import CrossEntropy, LossSum
 from nnti.metrics import ConfusionMatrix
 from nnti.transfer import on_device
 
-__all__ = ["evaluate", "prepare"]
+__all__ = ["evaluate", "memory_format", "prepare"]
 
 
 @torch.inference_mode()
@@ -65,8 +65,12 @@ def evaluate(
 def prepare(batch: Batch, experiment: Experiment, device: torch.device) -> tuple[Tensor, Tensor]:
     """Move a batch to the device and sample its crops: normalised images (B, 3, h, w) and labels (B, h, w)."""
     images, label = warp(batch.to(device))
-    layout = torch.channels_last if experiment.channels_last else torch.contiguous_format
-    return normalize(images).contiguous(memory_format=layout), label
+    return normalize(images).contiguous(memory_format=memory_format(experiment)), label
+
+
+def memory_format(experiment: Experiment) -> torch.memory_format:
+    """Return the order in memory that the setting `channels_last` means."""
+    return torch.channels_last if experiment.channels_last else torch.contiguous_format
 
 
 def _logits(model: nn.Module, images: Tensor, inference: Inference | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from nnti.augment import Batch, HostSample, collate, cut, draw, place_random, place_report, place_resized
 from nnti.config import Experiment, SettingError
-from nnti.data import SegmentationDataset, evenly_spread, load_dataset
+from nnti.data import SegmentationDataset, attach_cache, evenly_spread, load_dataset
 from nnti.distributed import ALONE, World
 
-__all__ = ["crop_shape", "load_split", "loader_workers", "train_loader", "val_loader"]
+__all__ = ["attach_caches", "crop_shape", "load_split", "loader_workers", "train_loader", "val_loader"]
 
 
 def load_split(experiment: Experiment, split: str, limit: int | None = None) -> SegmentationDataset:
@@ -22,6 +22,17 @@ def load_split(experiment: Experiment, split: str, limit: int | None = None) -> 
     if limit is not None:
         dataset.files = [dataset.files[at] for at in evenly_spread(len(dataset), limit)]
     return dataset
+
+
+def attach_caches(
+    datasets: Sequence[SegmentationDataset], mode: str, world: World = ALONE, progress: bool = True
+) -> None:
+    """Let data sets read decoded copies (see `attach_cache`); the first process of each machine makes them."""
+    for first in (True, False):
+        if (world.local_rank == 0) == first:
+            for dataset in datasets:
+                attach_cache(dataset, mode, progress=progress)
+        world.wait()
 
 
 def train_loader(

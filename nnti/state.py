@@ -1,6 +1,7 @@
 """Where a run stands: its history, and the epoch that is under way. Goes into checkpoints, comes out of them."""
 
 import math
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from nnti.distributed import World
 from nnti.losses import LossSum
 from nnti.metrics import METRICS, ConfusionMatrix
 
-__all__ = ["Partial", "RunState"]
+__all__ = ["Partial", "RunState", "SaveClock"]
 
 
 @dataclass
@@ -45,6 +46,29 @@ class Partial:
         if world.main:
             self.total = LossSum(*torch.tensor([saved["total"], saved["weight"]], device=self.total.total.device))
             self.matrix.restore(saved["counts"])
+
+
+class SaveClock:
+    """Says when it is time to save within an epoch.
+
+    Args:
+        interval: (number, "s" or "steps"); None: never. step: steps done of the epoch.
+    """
+
+    def __init__(self, interval: tuple[float, str] | None, step: int):
+        self.interval = interval
+        self.saved(step)
+
+    def saved(self, step: int) -> None:
+        """Begin to count anew."""
+        self._step, self._time = step, time.perf_counter()
+
+    def due(self, step: int) -> bool:
+        """Whether as much has passed since the last time."""
+        if self.interval is None:
+            return False
+        number, unit = self.interval
+        return (step - self._step if unit == "steps" else time.perf_counter() - self._time) >= number
 
 
 @dataclass

@@ -22,20 +22,19 @@ from nnti.augment import Batch
 from nnti.checkpoints import load_model, load_weights
 from nnti.compilation import Compiled
 from nnti.config import Experiment
-from nnti.data import attach_cache
 from nnti.device import autocast, commit, resolve_device, resolve_precision
 from nnti.distributed import join
-from nnti.evaluate import evaluate, prepare
+from nnti.evaluate import evaluate, memory_format, prepare
 from nnti.faults import explained
 from nnti.health import normalization_gap
-from nnti.loaders import load_split, train_loader
+from nnti.loaders import attach_caches, load_split, train_loader
 from nnti.losses import CrossEntropy, LossSum
 from nnti.models import Outputs, build_model, count_parameters
 from nnti.optimization import build_loss, build_optimizer, check_batch, cross_entropy, for_this_machine, poly
 from nnti.paths import runs_dir
 from nnti.records import RunFolder, build_record, describe_data, history_row
 from nnti.resume import check_data, continued, refuse_foreign_folder, where
-from nnti.state import Partial, RunState
+from nnti.state import Partial, RunState, SaveClock
 from nnti.stopping import LossWatch, StopSignal, all_finite, not_finite
 from nnti.transfer import on_device
 
@@ -91,7 +90,7 @@ class Fit:
         self.loader = train_loader(experiment, self.train_data, self.device, self.world)
         torch.backends.cudnn.deterministic = True  # the same seed gives the same numbers
         self.model = self._build_model(pretrained=saved is None and self.world.main)
-        self._attach_caches()
+        attach_caches((self.train_data, self.val_data), experiment.cache, self.world, self.progress)
         self.loss = self._loss(saved).to(self.device)
         self.optimizer = build_optimizer(experiment, self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
@@ -155,7 +154,7 @@ class Fit:
         self.loader.sampler.set_epoch(epoch, partial.step)
         self.model.train()
         watch, shown = LossWatch(), 0.0
-        self._saved_at = time.perf_counter(), partial.step
+        clock = SaveClock(self.experiment.checkpoint_interval(), partial.step)
         with StopSignal() as signal:
             begun = time.perf_counter() - partial.seconds
             for batch in on_device(self.loader, self.device) if partial.step < len(self.loader) else ():
@@ -166,10 +165,11 @@ class Fit:
                 if time.perf_counter() - shown > 1:
                     bar.set_postfix(epoch=f"{epoch}/{self.experiment.epochs}", loss=f"{float(loss.mean):.3f}")
                     shown = time.perf_counter()
-                stop, due = self.world.agree(signal.number is not None, self._save_is_due())
+                stop, due = self.world.agree(signal.number is not None, self.world.main and clock.due(partial.step))
                 if stop or due:
                     self._refuse(watch.settle(), epoch)
                     self._save()
+                    clock.saved(partial.step)
                 if stop:
                     signal.stop(self._stopped(epoch))
             self._refuse(watch.settle(), epoch)
@@ -212,7 +212,7 @@ class Fit:
         if due:
             self._save()  # a validation may take long, or too much memory
         started = time.perf_counter()
-        val = self._validate() if due else None
+        val = self._measure(self.experiment.protocol) if due else None
         times = {"train_seconds": 0.0, "val_seconds": time.perf_counter() - started if due else math.nan}
         train = None
         if epoch:
@@ -227,24 +227,18 @@ class Fit:
             self.run.write_history(self.rows)
             self.run.write_record(self._record())
 
-    def _validate(self) -> dict[str, Any]:
+    def _measure(self, protocol: str) -> dict[str, Any]:
         self.world.spread(self.model)
-        options = {"loss": self.loss, "progress": self.progress, "world": self.world}
-        return evaluate(self.model, self.experiment, self.val_data, **options)
+        common = {"loss": self.loss, "progress": self.progress, "world": self.world}
+        return evaluate(self.model, self.experiment, self.val_data, protocol, **common)
 
     def _finish(self) -> None:
         """Measure the best model by both protocols and close the record."""
         if self.world.main:
             load_weights(self.model, self._best_checkpoint()["model"], self.run.best)
-        self.world.spread(self.model)
-        measured = {
-            protocol: evaluate(
-                self.model, self.experiment, self.val_data, protocol, self.loss, self.progress, world=self.world
-            )
-            for protocol in PROTOCOLS
-        }
+        measured = {protocol: self._measure(protocol) for protocol in PROTOCOLS}
         if self.world.main:
-            alone = load_model(self.run.best, self.device)[0].to(memory_format=self._layout())
+            alone = load_model(self.run.best, self.device)[0].to(memory_format=memory_format(self.experiment))
             health = normalization_gap(alone, self.experiment, self.train_data, self.progress)
             self.run.write_record({**self._record(), "finished": True, "validation": measured, "health": health})
 
@@ -261,7 +255,6 @@ class Fit:
                 raise not_finite(where, [], self.run.last, self.experiment, self.dtype)
             machinery = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
             self.run.checkpoints.save_last({**self._checkpoint(), **machinery, **state, "images": self._images()})
-        self._saved_at = time.perf_counter(), self.state.step
 
     def _save_copies(self) -> None:
         """Write best.pt and the kept checkpoint if they are those of the last finished epoch."""
@@ -270,15 +263,6 @@ class Fit:
             self.run.checkpoints.save(self.run.best, checkpoint)
         if epoch and epoch % self.experiment.keep_every == 0:
             self.run.checkpoints.save(self.run.checkpoints.kept(epoch), checkpoint)
-
-    def _save_is_due(self) -> bool:
-        interval = self.experiment.checkpoint_interval()
-        if interval is None or not self.world.main:
-            return False
-        number, unit = interval
-        seconds, step = self._saved_at
-        passed = self.state.step - step if unit == "steps" else time.perf_counter() - seconds
-        return passed >= number and self.state.step < len(self.loader)
 
     def _checkpoint(self) -> dict[str, Any]:
         return {
@@ -314,19 +298,8 @@ class Fit:
         arguments = self.experiment.model_arguments
         model = build_model(self.experiment.model, self.train_data.num_classes, arguments, pretrained=pretrained)
         check_batch(self.experiment, model, self.world)
-        model = model.to(self.device, memory_format=self._layout())
+        model = model.to(self.device, memory_format=memory_format(self.experiment))
         return self.world.synchronized(model, self.device) if self.experiment.sync_batch_norm else model
-
-    def _attach_caches(self) -> None:
-        """Decode once: the first process of each machine does, and the others find its copy."""
-        for first in (True, False):
-            if (self.world.local_rank == 0) == first:
-                for dataset in (self.train_data, self.val_data):
-                    attach_cache(dataset, self.experiment.cache, progress=self.progress)
-            self.world.wait()
-
-    def _layout(self) -> torch.memory_format:
-        return torch.channels_last if self.experiment.channels_last else torch.contiguous_format
 
     def _restore(self, saved: dict[str, Any]) -> None:
         load_weights(self.model, saved["model"], self.run.last)

@@ -193,10 +193,10 @@ def test_a_real_lack_of_memory_on_the_cpu():
     message = run_alone("""
         import resource
         pages = int(open("/proc/self/statm").read().split()[0])
-        limit = pages * resource.getpagesize() + 2**29
+        limit = pages * resource.getpagesize() + 2**31
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         with explained(experiment, model, torch.device("cpu"), 5):
-            torch.empty(2**31, dtype=torch.uint8)
+            torch.empty(2**33, dtype=torch.uint8)
         """)
     assert message.startswith("out of memory in a training step")
     assert {"batch_size": 1} in changes(message)

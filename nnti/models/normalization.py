@@ -40,7 +40,9 @@ def synchronize_batch_norms(model: nn.Module, device: torch.device) -> nn.Module
         return convert_sync_batchnorm(model)
     for norm in batch_norms(model):
         if type(norm) is not nn.BatchNorm2d:
-            raise NotImplementedError(f"{type(norm).__name__} on a CPU: set sync_batch_norm=False")
+            raise ValueError(
+                f"{type(norm).__name__} has no form for several processes on CPUs: set sync_batch_norm=False"
+            )
         norm.__class__ = GlobalBatchNorm
     return model
 
