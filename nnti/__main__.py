@@ -100,6 +100,29 @@ def figures(options: argparse.Namespace) -> None:
             print(path)
 
 
+def analyze(options: argparse.Namespace) -> None:
+    """Count where runs' best checkpoints err, write analysis.json into their folders and draw the figures of it."""
+    from nnti.analysis import analyze as count_errors
+    from nnti.figures import render_run
+
+    for name in options.runs:
+        run = find_run(name)
+        print(run.write_analysis(count_errors(run, progress=not options.quiet)))
+        for path in render_run(run, options.output, progress=not options.quiet):
+            print(path)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Take runs into the report, then rebuild it: tables, figures and report.pdf, from the records in report/."""
+    from nnti.report import build_report, take_run
+
+    for name in options.runs:
+        for path in take_run(find_run(name), progress=not options.quiet):
+            print(path)
+    for path in build_report(drawings=not options.no_drawings):
+        print(path)
+
+
 def complexity(options: argparse.Namespace) -> None:
     """Measure what the experiments' networks cost, print the table and write it as JSON, CSV and Markdown."""
     from nnti.complexity import EXPERIMENTS, complexity_frame, measure_complexity, write_complexity
@@ -250,6 +273,14 @@ def _parser() -> argparse.ArgumentParser:
     command = _command(commands, figures, "draw the figures of runs, and the architectures, as PNG and PDF")
     command.add_argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/ and report/runs/")
     command.add_argument("--output", type=Path, metavar="DIR", help="default: figures/")
+
+    command = _command(commands, analyze, "count where runs err: classes, images, boundaries, void")
+    command.add_argument("runs", nargs="+", metavar="RUN")
+    command.add_argument("--output", type=Path, metavar="DIR", help="of the figures; default: figures/")
+
+    command = _command(commands, report, "rebuild report/report.pdf with its tables and figures from report/runs")
+    command.add_argument("runs", nargs="*", metavar="RUN", help="finished runs whose records go to report/runs first")
+    command.add_argument("--no-drawings", action="store_true", help="leave the drawings of the networks as they are")
 
     command = _command(commands, complexity, "measure what networks cost: parameters, operations, time, memory")
     command.add_argument("experiments", nargs="*", metavar="NAME", help="default: the report's three tasks")

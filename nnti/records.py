@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ __all__ = [
     "load_model",
 ]  # fmt: skip
 
-RECORD, HISTORY, EXPERIMENT = "record.json", "history.csv", "experiment.json"
+RECORD, HISTORY, EXPERIMENT, ANALYSIS = "record.json", "history.csv", "experiment.json", "analysis.json"
 OWN_CHECKPOINTS = ("last.pt", "previous.pt", "last.damaged.pt", "best.pt", "epoch_[0-9][0-9][0-9]*.pt")
-OWN_FILES = (*OWN_CHECKPOINTS, RECORD, HISTORY, EXPERIMENT)
+OWN_FILES = (*OWN_CHECKPOINTS, RECORD, HISTORY, EXPERIMENT, ANALYSIS)
 
 
 class RunFolder:
@@ -69,6 +70,18 @@ class RunFolder:
                 f"{self.path / RECORD} is damaged ({error}); remove it and train again: a complete run writes it anew"
             ) from error
 
+    def analysis(self) -> dict[str, Any] | None:
+        """Read what `nnti.analysis.analyze` has found, None where nobody has asked."""
+        path = self.path / ANALYSIS
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_analysis(self, analysis: dict[str, Any]) -> Path:
+        """Write analysis.json."""
+        # a line per list of numbers: a matrix can be read in the file
+        text = re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), _json(analysis))
+        self._write_text(ANALYSIS, text)
+        return self.path / ANALYSIS
+
     @property
     def finished(self) -> bool:
         """Whether the record is there and closed."""
@@ -99,7 +112,7 @@ class RunFolder:
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write record.json; NaN becomes null."""
-        self._write_text(RECORD, json.dumps(_plain(record), indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+        self._write_text(RECORD, _json(record))
 
     def _write_text(self, name: str, text: str) -> None:
         write_whole(self.path / name, lambda file: file.write(text.encode()))
@@ -166,6 +179,10 @@ def build_record(
         "best_epoch": state.best["epoch"],
         "untrained": {key: value for key, value in state.rows[0].items() if key.startswith("val_")},
     }
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(_plain(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from nnti.complexity import complexity_frame, read_complexity
-from nnti.figures import complexity_markdown, complexity_notes, health_table, markdown, results_table
+from nnti.figures import complexity_markdown, complexity_notes, health_table
 from nnti.records import RunFolder
+from nnti.report import filled, report_tables
 
 TOP = Path(__file__).resolve().parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -31,10 +32,9 @@ def test_records_are_complete_and_agree_with_their_history(run):
 
 
 def test_readme_shows_the_tables_of_the_records():
-    records = [run.record() for run in RUNS]
-    real = [record for record in records if "miniature" not in record["data"]["title"]]
-    assert markdown(results_table(real)) in README
-    assert markdown(health_table(records)) in README
+    tables = report_tables({run.path.name: run for run in RUNS}, read_complexity(TOP / "report" / "complexity"))
+    assert README.count("<!-- table: ") == README.count("<!-- end of table -->") >= 2
+    assert filled(README, tables) == README
 
 
 def test_readme_quotes_the_camvid_record():

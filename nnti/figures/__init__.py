@@ -1,13 +1,22 @@
 """Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF."""
 
+from nnti.figures.ablations import ablation_dots
 from nnti.figures.architecture import architecture_figure
 from nnti.figures.classes import class_frequencies, per_class_iou
+from nnti.figures.errors import confusion_heatmap, error_distances
 from nnti.figures.features import feature_steps, pooled_maps
 from nnti.figures.masks import colorize, overlay
 from nnti.figures.output import folder_for, save
 from nnti.figures.pictures import augmentation_gallery, triptychs
 from nnti.figures.recurrence import recurrence_figure
-from nnti.figures.run import render_architectures, render_run, run_title, run_triptychs
+from nnti.figures.run import (
+    best_and_worst,
+    comparison,
+    render_architectures,
+    render_run,
+    run_title,
+    run_triptychs,
+)
 from nnti.figures.tables import (
     complexity_markdown,
     complexity_notes,
@@ -20,14 +29,19 @@ from nnti.figures.tables import (
 from nnti.figures.training import curves, learning_rate, poly_schedule
 
 __all__ = [
+    "ablation_dots",
     "architecture_figure",
     "augmentation_gallery",
+    "best_and_worst",
     "class_frequencies",
     "colorize",
+    "comparison",
     "complexity_markdown",
     "complexity_notes",
     "complexity_table",
+    "confusion_heatmap",
     "curves",
+    "error_distances",
     "feature_steps",
     "folder_for",
     "health_table",

@@ -1,17 +1,20 @@
 """Every figure that the files of one run allow."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from nnti.complexity import EXPERIMENTS, dataset_class
 from nnti.config import Experiment
-from nnti.data import available, evenly_spread
+from nnti.data import SegmentationDataset, available, evenly_spread
 from nnti.device import resolve_device
 from nnti.figures.architecture import architecture_figure
 from nnti.figures.classes import per_class_iou
+from nnti.figures.errors import confusion_heatmap, error_distances
 from nnti.figures.output import folder_for, save
 from nnti.figures.pictures import triptychs
 from nnti.figures.training import curves, learning_rate
@@ -20,16 +23,18 @@ from nnti.loaders import load_split
 from nnti.models import MODELS, build_model, count_parameters
 from nnti.records import RunError, RunFolder, load_model
 
-__all__ = ["render_architectures", "render_run", "run_title", "run_triptychs"]
+__all__ = ["best_and_worst", "comparison", "render_architectures", "render_run", "run_title", "run_triptychs"]
 
 SHOWN = 6  # validation images in a run's triptychs
+EXTREMES, APART = 3, 5  # images shown as the best, and as the worst; their distance in the list of files
 
 
 def render_run(run: RunFolder, folder: str | Path | None = None, progress: bool = True) -> list[Path]:
     """Draw and save what the files of a run allow, finished or not; return the paths of the files written.
 
-    `<name>_curves` and `<name>_learning_rate` need the history, `<name>_per_class_iou` a finished run, and
-    `<name>_triptychs` the best checkpoint and the data set; what is missing is left out.
+    `<name>_curves` and `<name>_learning_rate` need the history, `<name>_per_class_iou` a finished run,
+    `<name>_confusion` and `<name>_error_distances` an analysis (see `nnti.analysis`), `<name>_triptychs` the best
+    checkpoint and the data set, `<name>_best_and_worst` all of these; what is missing is left out.
 
     Args:
         run: the run folder.
@@ -50,8 +55,13 @@ def render_run(run: RunFolder, folder: str | Path | None = None, progress: bool 
     }
     if record.get("validation"):
         figures[f"{name}_per_class_iou"] = _per_class_iou(record, title)
+    analysis = run.analysis()
+    if analysis:
+        figures |= {f"{name}_{kind}": figure for kind, figure in _errors(analysis, title).items()}
     if run.best.is_file() and available(record["experiment"]["dataset"]):
         figures[f"{name}_triptychs"] = run_triptychs(run, progress=progress)
+        if analysis:
+            figures[f"{name}_best_and_worst"] = best_and_worst(run, analysis)
     return [path for name, figure in figures.items() for path in save(figure, name, folder)]
 
 
@@ -76,16 +86,77 @@ def run_triptychs(run: RunFolder, images: int = SHOWN, progress: bool = True) ->
 
     Every image is segmented whole, at its own size, as the `full` protocol does.
     """
-    model, checkpoint = load_model(run.best, resolve_device())
-    experiment = Experiment.from_dict(checkpoint["experiment"])
-    dataset = load_split(experiment, experiment.val_split, experiment.val_limit)
+    dataset = _val_data(run)
     chosen = evenly_spread(len(dataset), images)
-    samples = []
-    for index in tqdm(chosen, desc=f"{experiment.name}: predictions", leave=False, disable=not progress):
-        image, label = dataset[index]
-        samples.append((image, label, predict(model, image, precision=experiment.precision)))
-    shown = f"{len(chosen)} of the validation images, epoch {checkpoint['epoch']}, full protocol"
+    predictions = _predictions(run, dataset, chosen, progress)
+    samples = [(*dataset[index], prediction) for index, prediction in zip(chosen, predictions, strict=True)]
+    shown = f"{len(chosen)} of the validation images, epoch {run.record()['best_epoch']}, full protocol"
     return triptychs(samples, dataset, f"{run_title(run.record(), run.path.resolve().name)}\n{shown}")
+
+
+def best_and_worst(run: RunFolder, analysis: dict[str, Any]) -> Figure:
+    """Show images with the highest mean IoU and with the lowest, of those that an analysis has measured.
+
+    An image's mean IoU is that of the classes that occur in it or are predicted in it. Neighbours in the list, which
+    are neighbours in a video, would show one scene: those shown lie `APART` images apart.
+    """
+    dataset = _val_data(run)
+    places = {image.stem: index for index, (image, _) in enumerate(dataset.files)}
+    ranked = sorted(analysis["images"], key=lambda image: -image["mean_iou"])
+    ranked = [places[image["image"]] for image in ranked]
+    best = _apart(ranked)
+    worst = _apart([index for index in reversed(ranked) if index not in best])
+    chosen = [*best, *reversed(worst)]
+    predictions = _predictions(run, dataset, chosen, progress=False)
+    samples = [(*dataset[index], prediction) for index, prediction in zip(chosen, predictions, strict=True)]
+    shown = f"above {len(best)} of the best images, below {len(worst)} of the worst, of {len(ranked)}, full protocol"
+    return triptychs(samples, dataset, f"{run_title(run.record(), run.path.resolve().name)}\n{shown}")
+
+
+def comparison(runs: Mapping[str, RunFolder], images: int, title: str) -> Figure:
+    """Show image, ground truth and the prediction of several runs on one data set, validation images spread evenly.
+
+    Args:
+        runs: heading of a column → a run with its best checkpoint; all were trained on the same data set.
+        images: number of rows.
+        title: what is to be said above.
+    """
+    dataset = _val_data(next(iter(runs.values())))
+    chosen = evenly_spread(len(dataset), images)
+    predictions = zip(*(_predictions(run, dataset, chosen, progress=False) for run in runs.values()), strict=True)
+    samples = [(*dataset[index], *row) for index, row in zip(chosen, predictions, strict=True)]
+    return triptychs(samples, dataset, title, ("image", "ground truth", *runs))
+
+
+def _apart(ranked: Sequence[int]) -> list[int]:
+    """Return the first `EXTREMES` of a ranking of images that are no neighbours."""
+    chosen: list[int] = []
+    for index in ranked:
+        if len(chosen) < EXTREMES and all(abs(index - other) >= APART for other in chosen):
+            chosen.append(index)
+    return chosen
+
+
+def _val_data(run: RunFolder) -> SegmentationDataset:
+    experiment = run.experiment()
+    return load_split(experiment, experiment.val_split, experiment.val_limit)
+
+
+def _predictions(run: RunFolder, dataset: SegmentationDataset, chosen: Sequence[int], progress: bool) -> list[Tensor]:
+    model, checkpoint = load_model(run.best, resolve_device())
+    precision = checkpoint["experiment"]["precision"]
+    bar = tqdm(chosen, desc=f"{run.path.name}: predictions", leave=False, disable=not progress)
+    return [predict(model, dataset[index][0], precision=precision) for index in bar]
+
+
+def _errors(analysis: dict[str, Any], title: str) -> dict[str, Figure]:
+    images = (
+        f"{title}\n{len(analysis['images'])} images of {analysis['split']}, full protocol, epoch {analysis['epoch']}"
+    )
+    return {
+        "confusion": confusion_heatmap(analysis["matrix"], analysis["class_names"], images),
+        "error_distances": error_distances(analysis, images),
+    }
 
 
 def run_title(record: dict[str, Any], name: str | None = None) -> str:

@@ -1,0 +1,76 @@
+"""Where a network errs, from the counts of `nnti.analysis`: classes taken for others, boundaries, void."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from nnti.figures.style import DARK, draw_legend, legend_shape, page, run_style, styled
+
+__all__ = ["confusion_heatmap", "error_distances"]
+
+CELL = 0.3  # inches
+KINDS = {"boundary": "from the boundary between two classes", "void": "from void"}
+
+
+@styled
+def confusion_heatmap(matrix: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> Figure:
+    """Show which classes are taken for which: each row's share of the true class's pixels, in %.
+
+    Args:
+        matrix: (num_classes, num_classes) pixels, row = truth, column = prediction.
+        class_names: one name for each class.
+        title: model, data, images, protocol.
+    """
+    counts = np.asarray(matrix, dtype=np.float64)
+    if counts.shape != (len(class_names), len(class_names)):
+        raise ValueError(f"matrix {counts.shape} must have a row and a column for each of {len(class_names)} classes")
+    with np.errstate(invalid="ignore"):
+        shares = 100 * counts / counts.sum(1, keepdims=True)  # NaN for a class that does not occur
+    figure, (axes,) = page(1.0 + CELL * len(counts), title)
+    # dark where many pixels go; the root lets confusions of a few % be seen beside a diagonal of 90 %
+    picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=10, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.5:
+            color = "white" if share > 45 else DARK
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=color)
+    names = [name if not np.isnan(shares[row]).any() else f"{name} (absent)" for row, name in enumerate(class_names)]
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), class_names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    axes.set_ylabel("truth")
+    axes.set_xlabel("prediction, % of the true class's pixels (below 0.5 % left blank)")
+    axes.grid(False)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.8, pad=0.01)
+    bar.set_ticks(np.sqrt([0, 5, 25, 50, 100]), labels=["0 %", "5 %", "25 %", "50 %", "100 %"])
+    bar.outline.set_linewidth(0.4)
+    return figure
+
+
+@styled
+def error_distances(analysis: dict[str, Any], title: str) -> Figure:
+    """Show how errors thin out away from class boundaries and from void, and what the mean IoU is without them.
+
+    Args:
+        analysis: as `nnti.analysis.analyze` returns it.
+        title: model, data, images, protocol.
+    """
+    overall = 100 * sum(analysis["boundary"]["errors"]) / sum(analysis["boundary"]["pixels"])
+    handles = [Line2D([], [], label=name, **run_style(number)) for number, name in enumerate(KINDS.values())]
+    handles.append(Line2D([], [], color=DARK, linestyle=":", linewidth=0.9, label=f"all pixels: {overall:.1f} % wrong"))
+    _, legend = legend_shape([handle.get_label() for handle in handles])
+    figure, (rate, score) = page(2.3, title, columns=2, below=legend)
+    for number, kind in enumerate(KINDS):
+        style = run_style(number)
+        pixels, errors = (np.asarray(analysis[kind][key], dtype=np.float64) for key in ("pixels", "errors"))
+        known = np.flatnonzero(pixels[:-1])  # the last counts everything farther away
+        rate.plot(known, 100 * errors[known] / pixels[known], **style)
+        score.plot(analysis["left_out"], analysis[kind]["mean_iou_beyond"], **style)
+    rate.axhline(overall, color=DARK, linestyle=":", linewidth=0.9)
+    rate.set_ylim(bottom=0)
+    rate.set(xlabel="distance in pixels", ylabel="wrong pixels, %")
+    score.set(xlabel="width of the band left out, in pixels", ylabel="mean IoU of the rest")
+    draw_legend(figure, handles)
+    return figure
