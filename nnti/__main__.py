@@ -117,9 +117,9 @@ def report(options: argparse.Namespace) -> None:
     from nnti.report import build_report, take_run
 
     for name in options.runs:
-        for path in take_run(find_run(name), progress=not options.quiet):
+        for path in take_run(find_run(name)):
             print(path)
-    for path in build_report(drawings=not options.no_drawings):
+    for path in build_report(pictures=options.pictures):
         print(path)
 
 
@@ -280,7 +280,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, report, "rebuild report/report.pdf with its tables and figures from report/runs")
     command.add_argument("runs", nargs="*", metavar="RUN", help="finished runs whose records go to report/runs first")
-    command.add_argument("--no-drawings", action="store_true", help="leave the drawings of the networks as they are")
+    command.add_argument(
+        "--pictures", action="store_true", help="segment images anew too: takes the data sets and the runs' checkpoints"
+    )
 
     command = _command(commands, complexity, "measure what networks cost: parameters, operations, time, memory")
     command.add_argument("experiments", nargs="*", metavar="NAME", help="default: the report's three tasks")

@@ -39,7 +39,7 @@ def ablation_dots(scores: Mapping[str, Mapping[str, Sequence[float]]], title: st
     axes.set_ylim(at - 0.4, -0.7)
     known = [value for variants in scores.values() for values in variants.values() for value in values]
     axes.set_xlim(0, 1.3 * max(known, default=1))
-    axes.set_xlabel("validation mean IoU")
+    axes.set_xlabel("mean IoU")
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     return figure

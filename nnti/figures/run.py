@@ -29,7 +29,9 @@ SHOWN = 6  # validation images in a run's triptychs
 EXTREMES, APART = 3, 5  # images shown as the best, and as the worst; their distance in the list of files
 
 
-def render_run(run: RunFolder, folder: str | Path | None = None, progress: bool = True) -> list[Path]:
+def render_run(
+    run: RunFolder, folder: str | Path | None = None, progress: bool = True, pictures: bool = True
+) -> list[Path]:
     """Draw and save what the files of a run allow, finished or not; return the paths of the files written.
 
     `<name>_curves` and `<name>_learning_rate` need the history, `<name>_per_class_iou` a finished run,
@@ -40,6 +42,7 @@ def render_run(run: RunFolder, folder: str | Path | None = None, progress: bool 
         run: the run folder.
         folder: where to; None: figures/, or figures/miniature/ for a miniature.
         progress: show a progress bar while predicting.
+        pictures: draw the last two, for which images have to be segmented.
     """
     try:
         record, history = run.record(), run.history()
@@ -58,7 +61,7 @@ def render_run(run: RunFolder, folder: str | Path | None = None, progress: bool 
     analysis = run.analysis()
     if analysis:
         figures |= {f"{name}_{kind}": figure for kind, figure in _errors(analysis, title).items()}
-    if run.best.is_file() and available(record["experiment"]["dataset"]):
+    if pictures and run.best.is_file() and available(record["experiment"]["dataset"]):
         figures[f"{name}_triptychs"] = run_triptychs(run, progress=progress)
         if analysis:
             figures[f"{name}_best_and_worst"] = best_and_worst(run, analysis)

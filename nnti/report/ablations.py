@@ -71,6 +71,7 @@ SHOWN = {  # ablation → what is measured
     "normalization": ("batch statistics", "running statistics", *PROTOCOLS),
     "protocol": PROTOCOLS,
 }
+FIGURES = SHOWN | {"normalization": ("batch statistics", "running statistics")}
 
 
 def ablation_table(name: str, records: Records) -> pd.DataFrame:
@@ -99,17 +100,15 @@ def ablation_scores(name: str, records: Records) -> dict[str, dict[str, list[flo
     """Return conditions → what was measured of which variant → mean IoU of each seed, for `figures.ablation_dots`."""
     scores: dict[str, dict[str, list[float]]] = {}
     for comparison in ABLATIONS[name]:
-        for measure in SHOWN[name]:
-            if name == "normalization" and measure in PROTOCOLS:
-                continue  # the figure is about the two statistics
-            for variant, experiment in comparison.variants.items():
-                if name == "protocol":
-                    group, label = comparison.conditions, f"{measure} protocol"
-                elif name == "normalization":
-                    group, label = comparison.conditions, f"{variant}, {measure}"
+        for variant, experiment in comparison.variants.items():
+            found = seeds_of(experiment, records)
+            for measure in FIGURES[name]:
+                values = _values(measure, found)
+                if name in ("augmentation", "power"):
+                    scores.setdefault(f"{comparison.conditions}, {measure} protocol", {})[variant] = values
                 else:
-                    group, label = f"{comparison.conditions}, {measure} protocol", variant
-                scores.setdefault(group, {})[label] = _values(measure, seeds_of(experiment, records))
+                    label = f"{variant}, {measure}" if variant else f"{measure} protocol"
+                    scores.setdefault(comparison.conditions, {})[label] = values
     return scores
 
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnti.complexity import read_complexity
-from nnti.figures import ablation_dots, curves, render_architectures, render_run, save
+from nnti.figures import ablation_dots, curves, per_class_iou, render_architectures, render_run, save
 from nnti.paths import home
 from nnti.records import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunError, RunFolder
 from nnti.report.ablations import ABLATIONS, ablation_scores
+from nnti.report.pictures import THREE, render_pictures
 from nnti.report.readme import fill_readme
 from nnti.report.tables import report_tables, write_tables
 
@@ -29,8 +30,8 @@ def report_dir() -> Path:
     return home() / "report"
 
 
-def take_run(run: RunFolder, progress: bool = True) -> list[Path]:
-    """Copy what a finished run measured to report/runs/, without its checkpoints, and draw its figures."""
+def take_run(run: RunFolder) -> list[Path]:
+    """Copy what a finished run measured to report/runs/, without its checkpoints."""
     if not run.finished:
         raise RunError(f"{run.path} is not finished; the report takes finished runs only: train it to its end first")
     folder = report_dir() / "runs" / run.path.resolve().name
@@ -39,18 +40,18 @@ def take_run(run: RunFolder, progress: bool = True) -> list[Path]:
     for name in (EXPERIMENT, HISTORY, RECORD, ANALYSIS):
         if (run.path / name).is_file() and run.path.resolve() != folder.resolve():
             paths.append(Path(shutil.copyfile(run.path / name, folder / name)))
-    return [*paths, *render_run(run, progress=progress)]
+    return paths
 
 
-def build_report(figures: str | Path | None = None, drawings: bool = True) -> list[Path]:
+def build_report(figures: str | Path | None = None, pictures: bool = False) -> list[Path]:
     """Draw the figures, write the tables and set report.pdf, from report/runs and report/complexity alone.
 
-    The same records give the same bytes. Pictures of segmented images need a data set and a checkpoint; where these are
-    missing, the files that are there already stay as they are.
+    The same records give the same bytes.
 
     Args:
         figures: folder of the figures; None: figures/. The PDF always shows those in figures/.
-        drawings: draw the three networks too.
+        pictures: draw segmented images too, which takes data sets and checkpoints; see `nnti.report.pictures`. Without,
+            the files that are there stay as they are.
     """
     folder = report_dir()
     if not (folder / SOURCE).is_file():
@@ -59,13 +60,18 @@ def build_report(figures: str | Path | None = None, drawings: bool = True) -> li
     tables = report_tables(runs, read_complexity(folder / "complexity"))
     paths = write_tables(tables, folder / "tables")
     paths += fill_readme(home() / "README.md", tables)
-    for run in runs.values():
-        if "miniature" not in run.record()["data"]["title"] and "_ablation" not in run.path.name:
-            paths += render_run(run, figures, progress=False)
+    shown = {name: run for name, run in runs.items() if _has_figures(run)}
+    for run in shown.values():
+        paths += render_run(run, figures, progress=False, pictures=False)
     paths += _comparisons(runs, figures)
-    if drawings:
-        paths += render_architectures(figures)
+    paths += render_architectures(figures)
+    if pictures:
+        paths += render_pictures(shown, figures)
     return [*paths, set_pdf(folder)]
+
+
+def _has_figures(run: RunFolder) -> bool:
+    return "miniature" not in run.record()["data"]["title"] and "_ablation" not in run.path.name
 
 
 def set_pdf(folder: Path) -> Path:
@@ -91,6 +97,12 @@ def _comparisons(runs: dict[str, RunFolder], folder: str | Path | None) -> list[
         )
         paths += save(curves(histories, title), "task2_task3_curves", folder)
     records = {name: run.record() for name, run in runs.items()}
+    classes = {title: records[name] for title, name in THREE.items() if name in records}
+    if classes:
+        results = {title: record["validation"]["full"]["iou_per_class"] for title, record in classes.items()}
+        title = f"{_data([runs[THREE[title]] for title in classes])}, full protocol"
+        names = next(iter(classes.values()))["data"]["class_names"]
+        paths += save(per_class_iou(results, names, title), "camvid_per_class_iou", folder)
     for name in ABLATIONS:
         scores = ablation_scores(name, records)
         paths += save(ablation_dots(scores, ABLATION_TITLES[name]), f"ablation_{name}", folder)

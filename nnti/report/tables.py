@@ -113,7 +113,7 @@ def abstract_table() -> pd.DataFrame:
 def literature_table() -> pd.DataFrame:
     """Return what others have published."""
     return pd.DataFrame(
-        {"network": row.model, "data set": f"{row.dataset}, {row.split}", "mean IoU": f"{100 * row.mean_iou:.1f}",
+        {"network": row.model, "data set": f"{row.dataset}, {row.split}", "mean IoU": f"{100 * row.mean_iou:.4g}",
          "conditions": row.conditions, "source": row.source}
         for row in LITERATURE
     )  # fmt: skip
