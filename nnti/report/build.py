@@ -11,7 +11,7 @@ from nnti.records import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunError, RunFol
 from nnti.report.ablations import ABLATIONS, ablation_scores
 from nnti.report.pictures import THREE, render_pictures
 from nnti.report.readme import fill_readme
-from nnti.report.tables import report_tables, write_tables
+from nnti.report.tables import CAMVID, TASKS, report_tables, write_tables
 
 __all__ = ["build_report", "report_dir", "take_run"]
 
@@ -60,7 +60,7 @@ def build_report(figures: str | Path | None = None, pictures: bool = False) -> l
     tables = report_tables(runs, read_complexity(folder / "complexity"))
     paths = write_tables(tables, folder / "tables")
     paths += fill_readme(home() / "README.md", tables)
-    shown = {name: run for name, run in runs.items() if _has_figures(run)}
+    shown = {name: run for name, run in runs.items() if name in (*TASKS, *CAMVID)}
     for run in shown.values():
         paths += render_run(run, figures, progress=False, pictures=False)
     paths += _comparisons(runs, figures)
@@ -68,10 +68,6 @@ def build_report(figures: str | Path | None = None, pictures: bool = False) -> l
     if pictures:
         paths += render_pictures(shown, figures)
     return [*paths, set_pdf(folder)]
-
-
-def _has_figures(run: RunFolder) -> bool:
-    return "miniature" not in run.record()["data"]["title"] and "_ablation" not in run.path.name
 
 
 def set_pdf(folder: Path) -> Path:

@@ -2,17 +2,20 @@
 
 from pathlib import Path
 
+from PIL import Image
+
 from nnti.augment import collate, cut, draw, place_random, warp
 from nnti.data import available
-from nnti.figures import augmentation_gallery, comparison, render_run, save
+from nnti.figures import augmentation_gallery, best_and_worst, comparison, run_triptychs, save
 from nnti.loaders import crop_shape, load_split
-from nnti.paths import runs_dir
+from nnti.paths import home, runs_dir
 from nnti.records import RunFolder
 
 __all__ = ["THREE", "render_pictures"]
 
 THREE = {"ENet": "enet_camvid", "R2U-Net": "r2unet_camvid_short", "PSPNet": "pspnet_camvid_short"}
 ROWS, DRAWS = 3, 6  # of the comparison; of the gallery
+QUALITY = 88  # of a JPEG
 
 
 def render_pictures(runs: dict[str, RunFolder], folder: str | Path | None = None) -> list[Path]:
@@ -28,7 +31,11 @@ def render_pictures(runs: dict[str, RunFolder], folder: str | Path | None = None
     found = {name: run for name, run in found.items() if run and available(run.experiment().dataset)}
     paths = []
     for run in found.values():
-        paths += render_run(run, folder, progress=False)
+        name = run.path.name
+        paths += save(run_triptychs(run, progress=False), f"{name}_triptychs", folder)
+        analysis = run.analysis()
+        if analysis and name == THREE["ENet"]:
+            paths += save(best_and_worst(run, analysis), f"{name}_best_and_worst", folder)
     three = {title: found[name] for title, name in THREE.items() if name in found}
     if len(three) == len(THREE):
         first = next(iter(three.values())).record()["data"]
@@ -38,7 +45,15 @@ def render_pictures(runs: dict[str, RunFolder], folder: str | Path | None = None
         paths += save(comparison(three, ROWS, title), "camvid_comparison", folder)
     if THREE["ENet"] in found:
         paths += save(_gallery(found[THREE["ENet"]]), "camvid_augmentation", folder)
-    return paths
+    return [*paths, *(_light(path) for path in paths if path.suffix == ".png" and folder is None)]
+
+
+def _light(path: Path) -> Path:
+    """Write a JPEG of a picture for the PDF, which would be three times as large with the PNGs."""
+    light = home() / "report" / "pictures" / f"{path.stem}.jpg"
+    light.parent.mkdir(exist_ok=True)
+    Image.open(path).convert("RGB").save(light, quality=QUALITY, optimize=True)
+    return light
 
 
 def _with_checkpoint(run: RunFolder) -> RunFolder | None:

@@ -15,7 +15,7 @@ from nnti.published import ABSTRACT_MEAN_IOU, COSTS, LITERATURE, REPORT, SCORES
 from nnti.records import RunFolder
 from nnti.report.ablations import ABLATIONS, ablation_table
 
-__all__ = ["as_markdown", "complexity_rows", "metrics_table", "report_tables", "write_tables"]
+__all__ = ["CAMVID", "TASKS", "as_markdown", "complexity_rows", "metrics_table", "report_tables", "write_tables"]
 
 TASKS = ("enet_voc", "enet_voc_plain", "r2unet_cityscapes", "pspnet_cityscapes")  # the report's own experiments
 CAMVID = ("enet_camvid", "r2unet_camvid_short", "r2unet_camvid_per_step_short", "pspnet_camvid_short")
