@@ -1,0 +1,235 @@
+"""The report: the same records give the same files, and every number in a table is that of its record."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnti import published
+from nnti.__main__ import main
+from nnti.complexity import read_complexity
+from nnti.records import RunError, RunFolder
+from nnti.report import build_report, filled, report_tables, take_run, write_tables
+
+TOP = Path(__file__).resolve().parent.parent
+REPORT = TOP / "report"
+RUNS = {path.parent.name: RunFolder(path.parent) for path in sorted(REPORT.glob("runs/*/record.json"))}
+RECORDS = {name: run.record() for name, run in RUNS.items()}
+METRICS = {"Dice (= F1)": "dice", "mean IoU": "mean_iou", "pixel accuracy": "pixel_accuracy",
+           "sensitivity": "sensitivity", "loss": "loss"}  # fmt: skip
+
+
+def table(name: str) -> list[dict[str, str]]:
+    with open(REPORT / "tables" / f"{name}.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Path:
+    """A copy of what the report is made of; everything that is built lands in it."""
+    shutil.copytree(REPORT, tmp_path / "report", ignore=shutil.ignore_patterns("*.pt", "tables", "report.pdf"))
+    shutil.copytree(TOP / "figures", tmp_path / "figures", ignore=shutil.ignore_patterns("miniature"))
+    shutil.copy(TOP / "README.md", tmp_path)
+    monkeypatch.setattr("nnti.report.build.home", lambda: tmp_path)
+    monkeypatch.setenv("NNTI_FIGURES", str(tmp_path / "figures"))
+    return tmp_path
+
+
+def test_the_same_records_give_the_same_bytes(checkout):
+    before = (checkout / "README.md").read_bytes()
+    made = []
+    for _ in range(2):
+        for name in ("tables", "report.pdf"):
+            path = checkout / "report" / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in checkout.glob("figures/*_curves.*"):
+            path.unlink()
+        paths = build_report()
+        assert all(path.is_file() for path in paths)
+        pdf = (checkout / "report" / "report.pdf").read_bytes()
+        made.append((contents(checkout / "figures"), contents(checkout / "report" / "tables"), pdf))
+    assert made[0] == made[1]
+    assert made[0][1] == contents(REPORT / "tables")  # those that are committed
+    assert set(made[0][0]) == {path.name for path in (TOP / "figures").iterdir() if path.is_file()}
+    assert (checkout / "README.md").read_bytes() == before
+    assert made[0][2].startswith(b"%PDF") and len(made[0][2]) < 3e6
+
+
+def test_csv_and_markdown_say_the_same():
+    for path in REPORT.glob("tables/*.csv"):
+        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+        lines = path.with_suffix(".md").read_text(encoding="utf-8").splitlines()
+        cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+        assert [cells[0], *cells[2:]] == rows, path
+
+
+def test_table_2_follows_its_records():
+    rows = table("table2_metrics")
+    seen = set()
+    for row in rows:
+        name = row["record"]
+        if name.startswith("published"):
+            model = {"ENet": "enet", "R2U-Net": "r2unet", "PSPNet": "pspnet"}[row["network"]]
+            expected = published.SCORES[model][row["split"]]
+        elif name.startswith("not run"):
+            assert name.removeprefix("not run: python -m nnti train ") not in RECORDS
+            assert {row[column] for column in METRICS} == {"–"}
+            continue
+        elif row["split"] == "train":
+            history = list(csv.DictReader(io.StringIO((REPORT / "runs" / name / "history.csv").read_text())))
+            best = history[RECORDS[name]["best_epoch"]]
+            expected = {metric: float(best[f"train_{metric}"]) for metric in METRICS.values()}
+        else:
+            expected = json.loads((REPORT / "runs" / name / "record.json").read_text())["validation"][row["protocol"]]
+            assert row["data set"] == RECORDS[name]["data"]["title"]
+        seen.add((name, row["split"], row["protocol"], row["network"]))
+        for column, metric in METRICS.items():
+            assert row[column] == f"{expected[metric]:.4f}", (name, column)
+    assert len(seen) + sum(row["record"].startswith("not run") for row in rows) == len(rows)
+    assert {row["record"] for row in rows} >= {"enet_camvid", "r2unet_camvid_short", "pspnet_camvid_short"}
+
+
+def test_table_1_follows_its_records():
+    measured = {
+        row["experiment"]: row for row in json.loads((REPORT / "complexity/complexity.json").read_text())["rows"]
+    }
+    for row in table("table1_complexity"):
+        cost = measured[row["experiment"]]
+        assert row["parameters"] == f"{cost['parameters']:,}"
+        assert float(row["checkpoint, MB"]) == pytest.approx(cost["checkpoint_bytes"] / 1e6, abs=0.051)
+        assert float(row["multiply-adds, G"]) == pytest.approx(cost["multiply_adds"] / 1e9, abs=0.0051)
+        if row["experiment"] in RECORDS:
+            minutes, seconds = row["time per epoch"].removesuffix(" min").split(":")
+            own = RECORDS[row["experiment"]]["seconds_per_epoch"]
+            assert 60 * int(minutes) + int(seconds) == pytest.approx(own, abs=0.51)
+            assert RECORDS[row["experiment"]]["parameters"] == cost["parameters"]
+        else:
+            assert row["time per epoch"] == "not run"
+        prefix = row["experiment"].split("_")[0]
+        for (model, _), cost in published.COSTS.items():
+            if row["experiment"] in ("enet_voc", "r2unet_cityscapes", "pspnet_cityscapes") and model == prefix:
+                assert row["published parameters"] == f"{cost.parameters / 1e6:.2f} M"
+                assert float(row["published size, MB"]) == pytest.approx(cost.checkpoint_bytes / 1e6)
+
+
+@pytest.mark.parametrize("name", ["augmentation", "power", "normalization", "protocol"])
+def test_ablations_follow_their_records(name):
+    for row in table(f"ablation_{name}"):
+        if row["records"].startswith("not run"):
+            assert row["seeds"] == "0" and row["full"] == "–"
+            continue
+        records = [RECORDS[record] for record in row["records"].split()]
+        assert row["seeds"] == str(len(records))
+        assert len({record["seed"] for record in records}) == len(records)
+        for column in {"report", "full", "batch statistics", "running statistics"} & set(row):
+            if column.endswith("statistics"):
+                mode = {"batch statistics": "train_mode_mean_iou", "running statistics": "eval_mode_mean_iou"}[column]
+                values = [record["health"][mode] for record in records]
+            else:
+                values = [record["validation"][column]["mean_iou"] for record in records]
+            spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+            assert row[column] == f"{np.mean(values):.4f}{spread}"
+
+
+def test_ablations_differ_in_one_setting():
+    """What a pair of runs is said to show can only be said if nothing else differs."""
+    from nnti.report.ablations import ABLATIONS, seeds_of
+
+    allowed = {
+        "augmentation": {"augment"},
+        "power": {"power"},
+        "normalization": {"model_arguments"},
+    }
+    harmless = {"name", "seed", "checkpoint_every", "keep_every", "cache", "compile", "num_workers", "device"}
+    compared = 0
+    for name, settings in allowed.items():
+        for comparison in ABLATIONS[name]:
+            variants = [seeds_of(experiment, RECORDS) for experiment in comparison.variants.values()]
+            if not all(variants):
+                continue
+            first, *others = [record["experiment"] for found in variants for record in found.values()]
+            for other in others:
+                differ = {key for key in first | other if first.get(key) != other.get(key)}
+                assert differ - harmless <= settings, (name, comparison.conditions)
+                compared += 1
+    assert compared > 5
+
+
+def test_classes_and_records_follow_their_records():
+    for number, row in enumerate(table("classes")):
+        for name in set(row) - {"class"}:
+            assert row["class"] == RECORDS[name]["data"]["class_names"][number]
+            assert row[name] == f"{RECORDS[name]['validation']['full']['iou_per_class'][number]:.4f}"
+    rows = {row["record"]: row for row in table("records")}
+    assert set(rows) == set(RECORDS)
+    for name, row in rows.items():
+        assert RECORDS[name]["commit"].startswith(row["commit"])
+        assert row["epochs"] == f"{RECORDS[name]['best_epoch']} of {RECORDS[name]['epochs']}"
+    for row in table("normalization"):
+        health = RECORDS[row["run"]]["health"]
+        assert row["mean IoU, batch statistics"] == f"{health['train_mode_mean_iou']:.4f}"
+        assert row["mean IoU, running statistics"] == f"{health['eval_mode_mean_iou']:.4f}"
+
+
+def test_a_changed_record_changes_the_tables(tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(REPORT / "runs", runs, ignore=shutil.ignore_patterns("*.pt"))
+    path = runs / "enet_camvid" / "record.json"
+    record = json.loads(path.read_text())
+    record["validation"]["full"]["mean_iou"] = 0.1234
+    path.write_text(json.dumps(record))
+    folders = {path.parent.name: RunFolder(path.parent) for path in sorted(runs.glob("*/record.json"))}
+    costs = read_complexity(REPORT / "complexity")
+    tables = report_tables(folders, costs)
+    row = tables["table2_metrics"].query("record == 'enet_camvid' and protocol == 'full'")
+    assert row["mean IoU"].tolist() == ["0.1234"]
+    shutil.rmtree(runs / "enet_camvid")
+    del folders["enet_camvid"]
+    tables = report_tables(folders, costs)
+    assert "not run: python -m nnti train enet_camvid" in tables["table2_metrics"]["record"].tolist()
+    write_tables(tables, tmp_path / "tables")
+    assert "not run" in (tmp_path / "tables" / "table1_complexity.md").read_text(encoding="utf-8")
+
+
+def test_readme_blocks():
+    tables = report_tables(RUNS, read_complexity(REPORT / "complexity"))
+    text = "a\n<!-- table: classes without pole -->\nold\n<!-- end of table -->\nb"
+    new = filled(text, tables)
+    assert "old" not in new and "| sky |" in new and "pole" not in new.split("-->", 1)[1]
+    assert filled(new, tables) == new
+    with pytest.raises(RunError, match="no table 'wrong'.*classes"):
+        filled(text.replace("classes", "wrong"), tables)
+
+
+def test_runs_are_taken_into_the_report(checkout, tmp_path, monkeypatch, capsys):
+    source = tmp_path / "runs" / "enet_camvid_half"
+    shutil.copytree(REPORT / "runs" / "enet_camvid_ablation_seed0", source)
+    (source / "best.pt").write_bytes(b"a checkpoint")
+    paths = take_run(RunFolder(source))
+    taken = checkout / "report" / "runs" / "enet_camvid_half"
+    assert {path.name for path in taken.iterdir()} == {"experiment.json", "history.csv", "record.json"}
+    assert {path.parent for path in paths} == {taken}
+
+    record = json.loads((source / "record.json").read_text())
+    (source / "record.json").write_text(json.dumps(record | {"finished": False}))
+    monkeypatch.setenv("NNTI_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(SystemExit) as stopped:
+        raise SystemExit(main(["report", "enet_camvid_half"]))
+    assert stopped.value.code and "not finished" in capsys.readouterr().err
+
+
+def test_errors_name_the_source(checkout):
+    (checkout / "report" / "report.typ").write_text("#unknown()", encoding="utf-8")
+    with pytest.raises(RunError, match="report.typ cannot be set: unknown variable"):
+        build_report()
+    (checkout / "report" / "report.typ").unlink()
+    with pytest.raises(RunError, match="does not exist"):
+        build_report()
