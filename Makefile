@@ -1,4 +1,4 @@
-# make        set up, run the notebooks, draw the figures
+# make        set up, run the notebooks, draw the figures, rebuild the report
 # make test   set up what is missing, run the tests
 # make bench  measure speed and memory beside other packages
 #
@@ -12,10 +12,10 @@ RESTART ?= False
 RUN := $(VENV)/bin/python
 NOTEBOOKS := $(wildcard notebooks/task*.ipynb)
 
-.PHONY: all setup notebooks figures test bench lint format clean
+.PHONY: all setup notebooks figures report test bench lint format clean
 .DEFAULT_GOAL := all
 
-all: notebooks figures
+all: notebooks figures report
 
 setup: $(VENV)/installed
 
@@ -45,6 +45,10 @@ notebooks: setup
 
 figures: setup
 	$(RUN) -m nnti figures --quiet
+
+# tables, figures and report.pdf, from the records in report/runs/
+report: setup
+	$(RUN) -m nnti report
 
 test: $(VENV)/installed-tests
 	$(RUN) -m pytest

@@ -87,6 +87,25 @@ def predict(options: argparse.Namespace) -> None:
     )
     for path in paths:
         tqdm.write(str(path))  # above the progress bar
+    if inference is None:
+        _advise(options, checkpoint["experiment"])
+
+
+def _advise(options: argparse.Namespace, experiment: dict) -> None:
+    """Tell, for the first image, that it is much larger than what the network has learnt to look at."""
+    from PIL import Image
+
+    from nnti.predict import find_images, fitting_scale
+
+    first = find_images(options.images, options.output)[0]
+    with Image.open(first) as image:
+        scale, size = fitting_scale(image.size, experiment), " × ".join(map(str, image.size))
+    if scale:
+        print(
+            f"{first} has {size} pixels, far more than the images in training: things look larger than the network "
+            f"knows them. --scales {scale:g} will probably do better.",
+            file=sys.stderr,
+        )
 
 
 def figures(options: argparse.Namespace) -> None:
@@ -271,7 +290,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--device", default="auto", help="default: auto")
 
     command = _command(commands, figures, "draw the figures of runs, and the architectures, as PNG and PDF")
-    command.add_argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/ and report/runs/")
+    command.add_argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/")
     command.add_argument("--output", type=Path, metavar="DIR", help="default: figures/")
 
     command = _command(commands, analyze, "count where runs err: classes, images, boundaries, void")

@@ -17,8 +17,9 @@ from nnti.data.errors import denied, permissions_explained
 from nnti.data.images import read_photo
 from nnti.deploy import deploy
 from nnti.inference import Inference, predict
+from nnti.loaders import crop_shape
 
-__all__ = ["FORMATS", "find_images", "predict_files"]
+__all__ = ["FORMATS", "find_images", "fitting_scale", "predict_files"]
 
 FORMATS = ("palette", "cityscapes")
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")  # what counts in a folder
@@ -71,6 +72,16 @@ def predict_files(
         image = read_photo(path)
         labels = predict(model, image, inference)
         yield from write(output / name, image, labels, checkpoint)
+
+
+def fitting_scale(size: tuple[int, int], experiment: dict) -> float | None:
+    """Return the factor that brings an image of `size`, in any order, to the size of the training's images.
+
+    None where the longer side is no longer than augmentation made it: the network has seen the like.
+    """
+    usual = experiment["base_size"] if experiment["augment"] else max(crop_shape(experiment["crop_size"]))
+    largest = usual * (experiment["scale"][1] if experiment["augment"] else 1)
+    return float(f"{usual / max(size):.2g}") if max(size) > largest else None
 
 
 @permissions_explained()

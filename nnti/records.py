@@ -129,9 +129,8 @@ def find_run(name_or_path: str | Path) -> RunFolder:
 
 
 def list_runs() -> list[str]:
-    """Return the names of all runs in runs/ and report/runs/ that have a record."""
-    folders = (runs_dir(), home() / "report" / "runs")
-    return sorted({path.parent.name for folder in folders for path in folder.glob(f"*/{RECORD}")})
+    """Return the names of all runs in runs/ that have a record; those of the report are `nnti.report`'s."""
+    return sorted(path.parent.name for path in runs_dir().glob(f"*/{RECORD}"))
 
 
 def history_row(epoch: int, train: dict | None, val: dict | None, **others: float) -> dict[str, float]:

@@ -347,3 +347,45 @@ def test_titles_name_model_data_and_images():
     miniature = record()
     miniature["data"]["title"] = "VOC miniature (rendered)"
     assert figures.run_title(miniature) == "toy: ENet on VOC miniature (rendered; 9 train / 3 val images)"
+
+
+def test_a_photo_beside_what_was_found(dataset):
+    image, prediction = dataset[0][0], torch.full((30, 40), 2, dtype=torch.uint8)
+    checkpoint = {"experiment": {"dataset": "toy"}, "class_names": dataset.class_names, "palette": dataset.palette}
+    figure = figures.segmented_photo(image, prediction, figures.Classes.of(checkpoint), "a photo")
+    photo, found = (axes.get_images()[0].get_array() for axes in figure.axes)
+    assert (photo == image.permute(1, 2, 0).numpy()).all()
+    assert (found == figures.overlay(image, prediction, dataset)).all()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["car"]
+
+
+def test_confusions_are_shares_of_the_true_class():
+    matrix = [[90, 10, 0], [400, 600, 0], [0, 0, 0]]
+    figure = figures.confusion_heatmap(matrix, ["road", "car", "sky"], "title")
+    axes = figure.axes[0]
+    written = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axes.texts}
+    assert written == {(0, 0): "90", (0, 1): "10", (1, 0): "40", (1, 1): "60"}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["road", "car", "sky (absent)"]
+    with pytest.raises(ValueError, match="3, 3.*2 classes"):
+        figures.confusion_heatmap(matrix, ["road", "car"], "title")
+
+
+def test_ablations_show_every_seed_and_what_was_not_run():
+    scores = {"augmentation": {"with": [0.4, 0.5], "without": []}, "power": {"1": [0.3]}}
+    figure = figures.ablation_dots(scores, "title")
+    axes = figure.axes[0]
+    assert [line.get_xdata().tolist() if hasattr(line.get_xdata(), "tolist") else list(line.get_xdata())
+            for line in axes.lines] == [[0.4, 0.5], [0.3]]  # fmt: skip
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["augmentation", "0.450 ± 0.071", "not run", "power", "0.300, one seed"]
+
+
+def test_error_distances_are_rates(tmp_path):
+    counts = {"pixels": [10, 20, 0, 70], "errors": [5, 2, 0, 7], "mean_iou_beyond": [0.5, 0.6]}
+    analysis = {"boundary": counts, "void": counts, "left_out": [0, 2]}
+    figure = figures.error_distances(analysis, "title")
+    rate, score = figure.axes
+    assert rate.lines[0].get_xdata().tolist() == [0, 1]
+    assert rate.lines[0].get_ydata().tolist() == [50, 10]
+    assert list(score.lines[0].get_ydata()) == [0.5, 0.6]
+    assert "14.0 %" in figure.legends[0].get_texts()[-1].get_text()

@@ -10,6 +10,7 @@ from cityscapesscripts.helpers.labels import labels as LABELS
 from layouts import CITYSCAPES, draw_image, save_image, write_cityscapes
 from PIL import Image
 
+from nnti.__main__ import main
 from nnti.augment import normalize
 from nnti.config import SettingError
 from nnti.data import Cityscapes, DataError
@@ -17,7 +18,7 @@ from nnti.data.miniature import write_miniature_cityscapes
 from nnti.deploy import deploy
 from nnti.inference import Inference, predict
 from nnti.metrics import ConfusionMatrix
-from nnti.predict import find_images, predict_files
+from nnti.predict import find_images, fitting_scale, predict_files
 
 
 class NearestColour(torch.nn.Module):
@@ -239,3 +240,21 @@ def test_the_network_is_deployed_once_and_compiled_if_asked(city, model, tmp_pat
     paths = [image for image, _ in city.files]
     list(predict_files(model, checkpoint_of(city), paths, tmp_path / "out", progress=False, compile=True))
     assert calls == [("float32", True)]
+
+
+@pytest.mark.parametrize(
+    "size, augment, scale",
+    [((480, 360), True, None), ((960, 720), True, None), ((3000, 4000), True, 0.12), ((481, 360), False, 1.0)],
+)
+def test_scale_that_fits_a_large_photo(size, augment, scale):
+    experiment = {"augment": augment, "base_size": 480, "crop_size": [360, 480], "scale": [0.5, 2.0]}
+    assert fitting_scale(size, experiment) == scale
+
+
+def test_command_advises_on_large_photos_only(tmp_path, capsys):
+    for name, size in (("large", (1200, 1600)), ("small", (72, 96))):
+        save_image(tmp_path / f"{name}.jpg", draw_image(name + "1", size))
+        assert main(["predict", "enet_camvid", str(tmp_path / f"{name}.jpg"), "--output", str(tmp_path / name)]) == 0
+        written = sorted(path.name for path in (tmp_path / name).iterdir())
+        assert written == [f"{name}_labels.png", f"{name}_overlay.png"]
+        assert ("--scales 0.3 " in capsys.readouterr().err) is (name == "large")

@@ -5,9 +5,9 @@ from nnti.figures.architecture import architecture_figure
 from nnti.figures.classes import class_frequencies, per_class_iou
 from nnti.figures.errors import confusion_heatmap, error_distances
 from nnti.figures.features import feature_steps, pooled_maps
-from nnti.figures.masks import colorize, overlay
+from nnti.figures.masks import Classes, colorize, overlay
 from nnti.figures.output import folder_for, save
-from nnti.figures.pictures import augmentation_gallery, triptychs
+from nnti.figures.pictures import augmentation_gallery, segmented_photo, triptychs
 from nnti.figures.recurrence import recurrence_figure
 from nnti.figures.run import (
     best_and_worst,
@@ -29,6 +29,7 @@ from nnti.figures.tables import (
 from nnti.figures.training import curves, learning_rate, poly_schedule
 
 __all__ = [
+    "Classes",
     "ablation_dots",
     "architecture_figure",
     "augmentation_gallery",
@@ -59,5 +60,6 @@ __all__ = [
     "run_triptychs",
     "save",
     "save_complexity",
+    "segmented_photo",
     "triptychs",
 ]

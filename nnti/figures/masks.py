@@ -1,21 +1,44 @@
 """Label maps as colour pictures: uint8 arrays (H, W, 3) that any viewer shows."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.patches import Patch
 from torch import Tensor
 
 from nnti.data import SegmentationDataset
+from nnti.data.base import IGNORE_INDEX
 from nnti.figures.style import DARK
 
-__all__ = ["class_handles", "colorize", "overlay", "to_array", "to_picture", "void_color"]
+__all__ = ["Classes", "class_handles", "colorize", "overlay", "to_array", "to_picture", "void_color"]
 
 NEUTRAL = ((255, 255, 255), (0, 0, 0), (210, 210, 210))  # for void, where a data set's own colour will not do
 DISTINCT = 100  # distance in RGB at which two colours differ at a glance in a small picture
 
 
-def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset) -> np.ndarray:
+@dataclass(frozen=True)
+class Classes:
+    """What a picture has to know of a data set, for a network that is used where its data set is not."""
+
+    title: str
+    class_names: Sequence[str]
+    palette: Sequence[Sequence[int]]
+    ignore_index: int = IGNORE_INDEX
+    void_color: tuple[int, int, int] = SegmentationDataset.void_color
+
+    @classmethod
+    def of(cls, checkpoint: dict) -> "Classes":
+        """Return the classes that a checkpoint's network knows."""
+        return cls(checkpoint["experiment"]["dataset"], checkpoint["class_names"], checkpoint["palette"])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes) -> np.ndarray:
     """Paint class numbers (H, W) in the data set's colours: uint8 (H, W, 3), void in `void_color(dataset)`.
 
     Raises ValueError for a value that is neither a class nor void.
@@ -37,7 +60,7 @@ def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset) -> np.ndar
 
 
 def overlay(
-    image: Tensor | np.ndarray, mask: Tensor | np.ndarray, dataset: SegmentationDataset, alpha: float = 0.55
+    image: Tensor | np.ndarray, mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes, alpha: float = 0.55
 ) -> np.ndarray:
     """Lay the colours of a mask (H, W) over an image (3, H, W) with values 0 … 255: uint8 (H, W, 3).
 
@@ -49,7 +72,7 @@ def overlay(
     return ((1 - alpha) * picture + alpha * colors).round().astype(np.uint8)
 
 
-def void_color(dataset: SegmentationDataset) -> tuple[int, int, int]:
+def void_color(dataset: SegmentationDataset | Classes) -> tuple[int, int, int]:
     """Return the colour of unlabelled pixels: the data set's own where no class's is close to it, else a neutral one.
 
     CamVid's own, black, is next to its pedestrians' dark olive; white takes its place.
@@ -74,7 +97,7 @@ def to_picture(image: Tensor | np.ndarray) -> np.ndarray:
     return np.clip(np.round(image), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def class_handles(masks: Sequence[Tensor | np.ndarray], dataset: SegmentationDataset) -> list[Patch]:
+def class_handles(masks: Sequence[Tensor | np.ndarray], dataset: SegmentationDataset | Classes) -> list[Patch]:
     """Return legend entries of the classes that occur in `masks`, in class order, then of void if it occurs."""
     present = sorted({int(value) for mask in masks for value in np.unique(to_array(mask))} - {dataset.ignore_index})
     entries = [(dataset.palette[number], dataset.class_names[number]) for number in present]

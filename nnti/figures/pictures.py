@@ -11,11 +11,21 @@ import torch
 from matplotlib.figure import Figure
 
 from nnti.data import SegmentationDataset
-from nnti.figures.masks import class_handles, colorize, overlay, to_array, to_picture
+from nnti.figures.masks import Classes, class_handles, colorize, overlay, to_array, to_picture
 from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_shape, styled
 from nnti.metrics import ConfusionMatrix
 
-__all__ = ["CAPTION", "GAP", "MARGIN", "Box", "augmentation_gallery", "draw_picture", "triptychs", "write_at"]
+__all__ = [
+    "CAPTION",
+    "GAP",
+    "MARGIN",
+    "Box",
+    "augmentation_gallery",
+    "draw_picture",
+    "segmented_photo",
+    "triptychs",
+    "write_at",
+]
 
 MARGIN, GAP, BLOCK_GAP = 0.06, 0.06, 0.2  # inches: page border, between pictures, between two blocks of rows
 HEADING, CAPTION = 0.19, 0.18  # inches: the line above a column, the line below a picture
@@ -73,6 +83,27 @@ def triptychs(
             _draw_row(figure, samples[row], dataset, Box(left, top, width, ratios[row] * width), scores)
             top += ratios[row] * width + gap
         left += across + BLOCK_GAP
+    draw_legend(figure, handles)
+    return figure
+
+
+@styled
+def segmented_photo(image: Picture, prediction: Picture, dataset: SegmentationDataset | Classes, title: str) -> Figure:
+    """Show a picture without labels beside the classes that were found in it, laid over it.
+
+    Args:
+        image, prediction: uint8 (3, H, W) and class numbers (H, W).
+        dataset: gives colours and class names; of a checkpoint, `Classes.of(checkpoint)`.
+        title: which network, which picture.
+    """
+    handles = class_handles([prediction], dataset)
+    _, legend = legend_shape([handle.get_label() for handle in handles])
+    ratio = prediction.shape[0] / prediction.shape[1]
+    width = min((WIDTH - 2 * MARGIN - GAP) / 2, ROOM / ratio)
+    figure, above = bare_page(ratio * width + GAP, title, below=legend)
+    left = (WIDTH - 2 * width - GAP) / 2
+    for number, pixels in enumerate((to_picture(image), overlay(image, prediction, dataset))):
+        draw_picture(figure, Box(left + number * (width + GAP), above, width, ratio * width), pixels)
     draw_legend(figure, handles)
     return figure
 
