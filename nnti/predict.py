@@ -17,7 +17,6 @@ from nnti.data.errors import denied, permissions_explained
 from nnti.data.images import read_photo
 from nnti.deploy import deploy
 from nnti.inference import Inference, predict
-from nnti.loaders import crop_shape
 
 __all__ = ["FORMATS", "find_images", "fitting_scale", "predict_files"]
 
@@ -77,11 +76,10 @@ def predict_files(
 def fitting_scale(size: tuple[int, int], experiment: dict) -> float | None:
     """Return the factor that brings an image of `size`, in any order, to the size of the training's images.
 
-    None where the longer side is no longer than augmentation made it: the network has seen the like.
+    None for an image up to twice as large: augmentation shows the network such.
     """
-    usual = experiment["base_size"] if experiment["augment"] else max(crop_shape(experiment["crop_size"]))
-    largest = usual * (experiment["scale"][1] if experiment["augment"] else 1)
-    return float(f"{usual / max(size):.2g}") if max(size) > largest else None
+    usual = experiment["base_size"] if experiment["augment"] else np.max(experiment["crop_size"])
+    return float(f"{usual / max(size):.2g}") if max(size) > 2 * usual else None
 
 
 @permissions_explained()

@@ -244,7 +244,13 @@ def test_the_network_is_deployed_once_and_compiled_if_asked(city, model, tmp_pat
 
 @pytest.mark.parametrize(
     "size, augment, scale",
-    [((480, 360), True, None), ((960, 720), True, None), ((3000, 4000), True, 0.12), ((481, 360), False, 1.0)],
+    [
+        ((480, 360), True, None),
+        ((960, 720), True, None),
+        ((3000, 4000), True, 0.12),
+        ((600, 360), False, None),
+        ((360, 1000), False, 0.48),
+    ],
 )
 def test_scale_that_fits_a_large_photo(size, augment, scale):
     experiment = {"augment": augment, "base_size": 480, "crop_size": [360, 480], "scale": [0.5, 2.0]}
