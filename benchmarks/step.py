@@ -29,7 +29,7 @@ from nnti.metrics import ConfusionMatrix
 from nnti.models import Outputs, build_model, final_logits
 from nnti.models.enet import PReLU
 from nnti.models.outputs import grow
-from nnti.train import build_optimizer
+from nnti.optimization import build_optimizer
 
 PLAIN = "plain float32, eager"
 COMPILED = "+ torch.compile"

@@ -24,10 +24,10 @@ from nnti.data.base import check_choice
 from nnti.device import commit, device_name, resolve_device, versions
 from nnti.memory import measure_training_memory
 from nnti.models import build_model, count_parameters
+from nnti.optimization import build_optimizer
 from nnti.paths import runs_dir
 from nnti.published import COSTS, HARDWARE
 from nnti.records import RunError, find_run
-from nnti.train import build_optimizer
 
 __all__ = [
     "EXPERIMENTS",

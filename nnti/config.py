@@ -81,6 +81,7 @@ class Experiment:
     val_every: int = setting(5, "validate every so many epochs, and after the last", 1, 100_000)
     checkpoint_every: str | None = setting("5 min", "save so often within an epoch: '5 min', '90 s', '200 steps'; None")
     keep_every: int = setting(10, "keep a checkpoint every so many epochs, beside last and best", 1, 100_000)
+    tensorboard: bool = setting(False, "write scalars and pictures for TensorBoard into the run folder, if installed")
     # machine
     seed: int = setting(0, "seed of weights, order and augmentation", 0, 2**31 - 1)
     device: str = setting("auto", "'auto' takes cuda, then mps, then cpu; or a torch device name")

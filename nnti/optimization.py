@@ -10,7 +10,15 @@ from nnti.data import SegmentationDataset, class_frequencies
 from nnti.distributed import ALONE, World
 from nnti.losses import CrossEntropy, enet_class_weights
 
-__all__ = ["build_loss", "build_optimizer", "check_batch", "cross_entropy", "for_this_machine", "poly"]
+__all__ = [
+    "build_loss",
+    "build_optimizer",
+    "check_batch",
+    "count_class_weights",
+    "cross_entropy",
+    "for_this_machine",
+    "poly",
+]
 
 FUSED_DEVICES = ("cuda", "mps")  # on a CPU it makes no difference (benchmarks/step.py)
 
@@ -50,10 +58,14 @@ def for_this_machine(state: dict[str, Any], optimizer: torch.optim.Optimizer) ->
 
 def build_loss(experiment: Experiment, train_data: SegmentationDataset, progress: bool = True) -> CrossEntropy:
     """Return the loss of an experiment; class weights come from the pixel counts of the training split."""
+    return cross_entropy(experiment, train_data, count_class_weights(experiment, train_data, progress))
+
+
+def count_class_weights(experiment: Experiment, train_data: SegmentationDataset, progress: bool = True):
+    """Return the weights of an experiment's classes, from the pixel counts of the training split; None: all alike."""
     if experiment.class_weighting == "none":
-        return cross_entropy(experiment, train_data, None)
-    pixels = class_frequencies(train_data, progress=progress)
-    return cross_entropy(experiment, train_data, enet_class_weights(pixels))
+        return None
+    return enet_class_weights(class_frequencies(train_data, progress=progress))
 
 
 def cross_entropy(experiment: Experiment, train_data: SegmentationDataset, class_weights) -> CrossEntropy:

@@ -25,7 +25,7 @@ __all__ = [
 
 RECORD, HISTORY, EXPERIMENT, ANALYSIS = "record.json", "history.csv", "experiment.json", "analysis.json"
 OWN_CHECKPOINTS = ("last.pt", "previous.pt", "last.damaged.pt", "best.pt", "epoch_[0-9][0-9][0-9]*.pt")
-OWN_FILES = (*OWN_CHECKPOINTS, RECORD, HISTORY, EXPERIMENT, ANALYSIS)
+OWN_FILES = (*OWN_CHECKPOINTS, RECORD, HISTORY, EXPERIMENT, ANALYSIS, "tensorboard/events.out.tfevents.*")
 
 
 class RunFolder:

@@ -1,5 +1,6 @@
 """May this training go on from that checkpoint, and what becomes of its settings?"""
 
+from pathlib import Path
 from typing import Any
 
 from nnti.config import Experiment
@@ -8,11 +9,11 @@ from nnti.records import RunFolder
 from nnti.state import RunState
 from nnti.storage import RunError
 
-__all__ = ["check_data", "continued", "refuse_foreign_folder", "where"]
+__all__ = ["check_data", "continued", "refuse_foreign_folder", "stopped", "where"]
 
 NEEDED = ("optimizer", "scaler", "rows", "best", "extensions", "sessions", "partial", "images")
 # what a machine does, and how often it saves, leaves the results as they are (up to rounding, on another device)
-FREE_SETTINGS = ("device", "num_workers", "cache", "checkpoint_every", "keep_every")
+FREE_SETTINGS = ("device", "num_workers", "cache", "checkpoint_every", "keep_every", "tensorboard")
 
 
 def continued(run: RunFolder, experiment: Experiment, saved: dict[str, Any], extend: bool) -> dict[str, Any] | None:
@@ -86,3 +87,11 @@ def where(state: RunState, experiment: Experiment, steps: int) -> str:
             f"schedule from here, at {factor:.3g} of its first value"
         )
     return text
+
+
+def stopped(state: RunState, experiment: Experiment, steps: int, last: Path) -> str:
+    """Say where a run stands that ends early, and how it goes on; `last` is its checkpoint."""
+    return (
+        f"stopped in epoch {state.done + 1} of {experiment.epochs} after step {state.step} of {steps}; "
+        f"saved in {last}: the same call, or command, goes on from there"
+    )

@@ -14,9 +14,19 @@ from torch import Tensor, nn
 
 from nnti.config import Experiment
 
-__all__ = ["LossWatch", "StopSignal", "all_finite", "not_finite"]
+__all__ = ["LossWatch", "StopSignal", "TrainingStopped", "all_finite", "not_finite"]
 
 FILES_NAMED = 8  # of a bad batch
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """A training has ended early because somebody asked for it; the message says where it stands and how to go on.
+
+    A notebook shows the message alone, and the cells that were waiting do not run.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
 
 class StopSignal:
@@ -41,11 +51,11 @@ class StopSignal:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def stop(self, message: str) -> None:
-        """Raise what the signal stands for: KeyboardInterrupt with a message, or the exit that SIGTERM asks for."""
+        """Raise what the signal stands for: the exit that SIGTERM asks for, else TrainingStopped with the message."""
         if self.number == signal.SIGTERM:
             print(message, file=sys.stderr)
             raise SystemExit(128 + self.number)
-        raise KeyboardInterrupt(message)
+        raise TrainingStopped(message)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:

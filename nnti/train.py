@@ -28,17 +28,19 @@ from nnti.evaluate import evaluate, memory_format, prepare
 from nnti.faults import explained
 from nnti.health import normalization_gap
 from nnti.loaders import attach_caches, load_split, train_loader
-from nnti.losses import CrossEntropy, LossSum
+from nnti.losses import LossSum
 from nnti.models import Outputs, build_model, count_parameters
-from nnti.optimization import build_loss, build_optimizer, check_batch, cross_entropy, for_this_machine, poly
+from nnti.monitors import Monitor, Monitors, ProgressBar
+from nnti.optimization import build_optimizer, check_batch, count_class_weights, cross_entropy, for_this_machine, poly
 from nnti.paths import runs_dir
 from nnti.records import RunFolder, build_record, describe_data, history_row
-from nnti.resume import check_data, continued, refuse_foreign_folder, where
+from nnti.resume import check_data, continued, refuse_foreign_folder, stopped, where
 from nnti.state import Partial, RunState, SaveClock
 from nnti.stopping import LossWatch, StopSignal, all_finite, not_finite
+from nnti.tensorboard import TensorBoard
 from nnti.transfer import on_device
 
-__all__ = ["Fit", "build_loss", "build_optimizer", "fit", "poly"]
+__all__ = ["Fit", "fit"]
 
 PROTOCOLS = ("report", "full")
 Forward = Callable[[Tensor], Tensor | Outputs]
@@ -73,7 +75,7 @@ class Fit:
     """A run in progress: data, model, optimiser and everything measured so far.
 
     Attributes: `experiment`, `run` (its folder), `device`, `world` (the processes), `train_data`, `val_data`, `model`,
-    `state` (where it stands).
+    `state` (where it stands), `monitors` (who looks on).
     """
 
     def __init__(self, experiment: Experiment, run_dir: str | Path, restart: bool, extend: bool, progress: bool):
@@ -91,13 +93,19 @@ class Fit:
         torch.backends.cudnn.deterministic = True  # the same seed gives the same numbers
         self.model = self._build_model(pretrained=saved is None and self.world.main)
         attach_caches((self.train_data, self.val_data), experiment.cache, self.world, self.progress)
-        self.loss = self._loss(saved).to(self.device)
+        # counting all labels again would give the same weights
+        weights = saved["class_weights"] if saved else count_class_weights(experiment, self.train_data, self.progress)
+        self.loss = cross_entropy(experiment, self.train_data, weights).to(self.device)
         self.optimizer = build_optimizer(experiment, self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.state = RunState()
         if saved:
             self._restore(saved)
         self.state.enter_session(self.device, self.dtype, self.world, commit())
+        self._stopping = False
+        bars = [ProgressBar()] if self.progress else []
+        boards = [TensorBoard(self.run)] if experiment.tensorboard and self.world.main else []
+        self.monitors = Monitors((*bars, *boards))
 
     @property
     def rows(self) -> list[dict[str, float]]:
@@ -108,21 +116,35 @@ class Fit:
         """Number of epochs that are still to come."""
         return self.experiment.epochs - self.state.done
 
+    def watched_by(self, display: Monitor) -> "Fit":
+        """Let `display` take the place of the progress bars; without them (progress=False) nothing is shown."""
+        if self.progress:
+            self.monitors.members[0], self.progress = display, False
+        return self
+
+    def stop(self) -> None:
+        """Let the training end after the step under way, with everything saved; other threads may call it.
+
+        The loop over this object then raises `TrainingStopped`.
+        """
+        self._stopping = True
+
     def __iter__(self) -> Iterator[dict[str, float]]:
         with self._working():
-            self._begin()
+            self._open()
         forward = self.world.wrap(self.model)
         forward = Compiled(forward) if self.experiment.compile else forward
-        images = (len(self) * len(self.loader) - self.state.step) * self.experiment.batch_size
-        with tqdm(total=images, unit="img", desc=self.experiment.name, disable=not (self.progress and images)) as bar:
+        with self.monitors.watching(self):
+            with self._working():
+                self._begin()
             for epoch in range(self.state.done + 1, self.experiment.epochs + 1):
                 with self._working():
-                    self._train_epoch(epoch, forward, bar)
+                    self._train_epoch(epoch, forward)
                     self._finish_epoch(epoch)
                 yield self.rows[-1]
-        with self._working():
-            if not self.world.from_main(self.run.finished):
-                self._finish()
+            with self._working():
+                if not self.world.from_main(self.run.finished):
+                    self._finish()
 
     @contextmanager
     def _working(self) -> Iterator[None]:
@@ -131,12 +153,15 @@ class Fit:
         with writer, explained(self.experiment, self.model, self.device, self.train_data.num_classes):
             yield
 
-    def _begin(self) -> None:
-        """Write what belongs to the beginning, or what a run that was killed had no time for."""
+    def _open(self) -> None:
+        """Make the folder, without what an earlier run left in it."""
         if self.world.main:
             if self.restart and not self.rows:
                 self.run.clear()
             self.run.write_experiment(self.experiment)
+
+    def _begin(self) -> None:
+        """Measure the untrained network, or write what a run that was killed had no time for."""
         if not self.rows:
             self._finish_epoch(0)
         elif self.world.main and (len(self) or not self.run.finished):
@@ -145,15 +170,15 @@ class Fit:
             self.run.write_history(self.rows)
             self.run.write_record(self._record())
 
-    def _train_epoch(self, epoch: int, forward: Forward, bar: tqdm) -> None:
+    def _train_epoch(self, epoch: int, forward: Forward) -> None:
         """Train one epoch, or what is left of it, into `state.partial`; save on the way.
 
-        Nothing in the loop waits for the device but the bar, about once a second.
+        Nothing in the loop waits for the device but the monitors, about once a second.
         """
         partial = self.state.partial = self.state.partial or self._nothing_yet()
         self.loader.sampler.set_epoch(epoch, partial.step)
         self.model.train()
-        watch, shown = LossWatch(), 0.0
+        watch = LossWatch()
         clock = SaveClock(self.experiment.checkpoint_interval(), partial.step)
         with StopSignal() as signal:
             begun = time.perf_counter() - partial.seconds
@@ -161,17 +186,15 @@ class Fit:
                 loss = self._train_step(batch, epoch, forward)
                 self._refuse(watch.add(loss.mean, partial.step, batch.indices), epoch)
                 partial.seconds = time.perf_counter() - begun
-                bar.update(len(batch.images) * self.world.size)
-                if time.perf_counter() - shown > 1:
-                    bar.set_postfix(epoch=f"{epoch}/{self.experiment.epochs}", loss=f"{float(loss.mean):.3f}")
-                    shown = time.perf_counter()
-                stop, due = self.world.agree(signal.number is not None, self.world.main and clock.due(partial.step))
+                self.monitors.tell("step", self, loss)
+                stopping = self._stopping or signal.number is not None
+                stop, due = self.world.agree(stopping, self.world.main and clock.due(partial.step))
                 if stop or due:
                     self._refuse(watch.settle(), epoch)
                     self._save()
                     clock.saved(partial.step)
                 if stop:
-                    signal.stop(self._stopped(epoch))
+                    signal.stop(stopped(self.state, self.experiment, len(self.loader), self.run.last))
             self._refuse(watch.settle(), epoch)
             partial.seconds = time.perf_counter() - begun
 
@@ -226,11 +249,15 @@ class Fit:
             self._save_copies()
             self.run.write_history(self.rows)
             self.run.write_record(self._record())
+        self.monitors.tell("epoch", self)
 
     def _measure(self, protocol: str) -> dict[str, Any]:
         self.world.spread(self.model)
+        self.monitors.tell("phase", self, f"validation, {protocol} protocol")
         common = {"loss": self.loss, "progress": self.progress, "world": self.world}
-        return evaluate(self.model, self.experiment, self.val_data, protocol, **common)
+        measured = evaluate(self.model, self.experiment, self.val_data, protocol, **common)
+        self.monitors.tell("phase", self, "")
+        return measured
 
     def _finish(self) -> None:
         """Measure the best model by both protocols and close the record."""
@@ -326,19 +353,8 @@ class Fit:
         self.run.checkpoints.save(self.run.best, found)
         return found
 
-    def _loss(self, saved: dict[str, Any] | None) -> CrossEntropy:
-        if saved:  # counting all labels again would give the same weights
-            return cross_entropy(self.experiment, self.train_data, saved["class_weights"])
-        return build_loss(self.experiment, self.train_data, self.progress)
-
     def _images(self) -> dict[str, int]:
         return {"train_split": len(self.train_data), "val_split": len(self.val_data)}
-
-    def _stopped(self, epoch: int) -> str:
-        return (
-            f"stopped in epoch {epoch} of {self.experiment.epochs} after step {self.state.step} of {len(self.loader)}; "
-            f"saved in {self.run.last}: the same call, or command, goes on from there"
-        )
 
     def _refuse(self, bad: tuple[int, list[int]] | None, epoch: int) -> None:
         """Raise FloatingPointError for a step whose loss is not finite."""

@@ -18,8 +18,8 @@ from nnti.figures import output
 from nnti.figures.masks import DISTINCT, void_color
 from nnti.figures.style import RUN_COLORS, WIDTH
 from nnti.models import ENet
+from nnti.optimization import poly
 from nnti.records import RunFolder, history_row
-from nnti.train import poly
 
 SCORES = ("mean_iou", "dice", "f1", "pixel_accuracy", "mean_pixel_accuracy", "sensitivity")
 VOID = 255

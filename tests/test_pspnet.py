@@ -11,7 +11,7 @@ from nnti.config import Experiment
 from nnti.losses import CrossEntropy
 from nnti.models import Outputs, PSPNet, WeightsError, architecture_table, build_model, count_parameters
 from nnti.models.pspnet import PyramidPooling
-from nnti.train import build_optimizer
+from nnti.optimization import build_optimizer
 
 SMALL = {"backbone": "resnet18", "pretrained": False}
 

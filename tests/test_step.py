@@ -18,8 +18,9 @@ from nnti.compilation import Compiled
 from nnti.config import Experiment
 from nnti.evaluate import prepare
 from nnti.metrics import ConfusionMatrix
+from nnti.optimization import build_optimizer
 from nnti.records import load_checkpoint
-from nnti.train import build_optimizer, fit
+from nnti.train import fit
 from nnti.transfer import on_device
 
 CPU = torch.device("cpu")

@@ -18,8 +18,9 @@ from nnti.inference import predict
 from nnti.loaders import load_split, train_loader, val_loader
 from nnti.losses import CrossEntropy, enet_class_weights
 from nnti.metrics import METRICS, ConfusionMatrix
+from nnti.optimization import build_optimizer, poly
 from nnti.records import RunError, RunFolder, find_run, load_checkpoint, load_model
-from nnti.train import build_optimizer, fit, poly
+from nnti.train import fit
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from nnti.config import Experiment
 from nnti.figures.style import DARK, draw_legend, legend_shape, page, run_style, styled
 from nnti.metrics import METRICS
-from nnti.train import poly
+from nnti.optimization import poly
 
 __all__ = ["PANELS", "curves", "learning_rate", "poly_schedule"]
 

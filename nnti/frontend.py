@@ -1,0 +1,44 @@
+"""Is a person looking, through something that can show widgets?"""
+
+import importlib.util
+from contextlib import AbstractContextManager, nullcontext
+
+__all__ = ["has_widgets", "interface_events"]
+
+
+def has_widgets() -> bool:
+    """Whether this code runs in a cell that a person watches, where widgets can be shown.
+
+    False in a terminal, without ipywidgets, and where a program executes the notebook (papermill, nbconvert): its
+    widgets nobody could click, and their state would be saved into the file.
+    """
+    kernel = _kernel()
+    if kernel is None or importlib.util.find_spec("ipywidgets") is None:
+        return False
+    request = kernel.get_parent("shell") or {}
+    # whoever executes cells without a person cannot answer input() and says so
+    return request.get("content", {}).get("allow_stdin", True)
+
+
+def interface_events() -> AbstractContextManager:
+    """Give a function `poll(n)` that answers clicks (up to n events) while a cell is busy.
+
+    Newer kernels and JupyterLab answer them by themselves, in a thread of their own ("subshells"); elsewhere, such as
+    on Colab, a click would wait until the cell is done.
+    """
+    kernel = _kernel()
+    if kernel is None or kernel.kernel_info.get("supported_features", []).count("kernel subshells"):
+        return nullcontext(lambda events: None)
+    from jupyter_ui_poll import ui_events
+
+    return ui_events()
+
+
+def _kernel():
+    """Return the running Jupyter kernel, or None."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    kernel = getattr(get_ipython(), "kernel", None)
+    return kernel if hasattr(kernel, "get_parent") else None

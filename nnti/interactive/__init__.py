@@ -1,0 +1,5 @@
+"""What notebooks show and ask while a person is there: a dashboard of the training, an explorer of what it learned."""
+
+from nnti.interactive.watch import watch
+
+__all__ = ["watch"]

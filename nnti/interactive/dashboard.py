@@ -1,0 +1,206 @@
+"""The dashboard of a training in a notebook: progress, curves, predictions that get better, and a Stop button."""
+
+import html
+import io
+import math
+import time
+from collections.abc import Iterator
+
+import ipywidgets as widgets
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+
+from nnti.device import device_name
+from nnti.frontend import interface_events
+from nnti.interactive.budget import Budget
+from nnti.interactive.curves import LiveCurves
+from nnti.losses import LossSum
+from nnti.monitors import Monitor
+from nnti.snapshots import Snapshots
+
+__all__ = ["Dashboard"]
+
+SHARE = 0.015  # of the training's time that the dashboard may take
+TEXT_EVERY = 0.5  # seconds
+EVENTS = 5  # clicks answered at a time
+ROWS = 5  # of the table: the last validations
+COLUMNS = {
+    "epoch": "epoch",
+    "train_loss": "train loss",
+    "val_loss": "val loss",
+    "val_mean_iou": "val mean IoU",
+    "val_dice": "val Dice (= F1)",
+    "val_pixel_accuracy": "val pixel accuracy",
+    "train_seconds": "s",
+}
+
+
+class Dashboard(Monitor):
+    """Shows a training in the cell that runs it.
+
+    Numbers follow twice a second; curves and predictions as often as SHARE of the training's time allows, and at the
+    end. Everything lives in the kernel: it goes on when the browser is closed.
+
+    Attributes: `box`, the widget; `budget`, what showing has cost.
+    """
+
+    def __init__(self):
+        self.budget, self._written, self._phase, self._events = Budget(SHARE), 0.0, "", None
+        self._epochs, self._steps = _bar(), _bar()
+        self._title, self._numbers, self._table = (widgets.HTML() for _ in range(3))
+        self._stop = widgets.Button(description="Stop", icon="stop", button_style="warning")
+        self._stop.tooltip = "End after the step under way, with everything saved; running the cell again goes on"
+        self._curves, self._pictures = widgets.Image(format="png"), widgets.Image(format="png")
+        for picture, width in ((self._curves, "760px"), (self._pictures, "760px")):
+            picture.layout = widgets.Layout(width="100%", max_width=width)
+        head = widgets.HBox([self._title, self._stop], layout=widgets.Layout(justify_content="space-between"))
+        self.box = widgets.VBox(
+            [head, self._epochs, self._steps, self._numbers, self._curves, self._table, self._pictures]
+        )
+        self.box.layout.max_width = "780px"
+        self.box.add_class("nnti-dashboard")
+
+    def begin(self, run) -> None:
+        """Show what is known before the first step."""
+        from IPython.display import display
+
+        experiment, self._began, self._done = run.experiment, time.perf_counter(), 0
+        self._live, self._snapshots = LiveCurves(experiment), Snapshots(run.val_data, experiment)
+        self._stop.on_click(lambda _: self._ask_to_stop(run))
+        self._epochs.max, self._steps.max = experiment.epochs, len(run.loader)
+        images = f"{len(run.train_data)} train / {len(run.val_data)} val images"
+        about = f"{run.train_data.title}, {images}, {device_name(run.device)}"
+        self._title.value = f"<b>{html.escape(experiment.name)}</b><br><small>{html.escape(about)}</small>"
+        self._events = interface_events()
+        self._poll = self._events.__enter__()
+        display(self.box)
+        self._write(run)
+        if run.rows:
+            self._show_epoch(run, always=True)
+
+    def step(self, run, loss: LossSum) -> None:
+        """Count a step; now and then look at the loss and show numbers and curves."""
+        self._done += run.experiment.batch_size
+        if time.perf_counter() - self._written < TEXT_EVERY:
+            return
+        with self.budget.spending("numbers"):
+            self._poll(EVENTS)
+            self._live.add(run.state.done + run.state.step / len(run.loader), float(loss.mean))
+            self._write(run)
+        if self.budget.allows("curves"):
+            self._draw_curves(run)
+
+    def phase(self, run, text: str) -> None:
+        """Say what takes so long."""
+        self._phase = text
+        self._write(run)
+
+    def epoch(self, run) -> None:
+        """Show the epoch's row."""
+        self._poll(EVENTS)
+        self._show_epoch(run, always=run.state.done == 0)
+
+    def end(self, run) -> None:
+        """Show everything as it is now; nothing is left to be stopped."""
+        self._phase = (
+            "finished" if not len(run) else f"stopped after epoch {run.state.done}, step {run.state.step}: saved"
+        )
+        self._write(run)
+        if run.rows:
+            self._show_epoch(run, always=True)
+        self._stop.layout.visibility = "hidden"
+        self._events.__exit__(None, None, None)
+
+    def _ask_to_stop(self, run) -> None:
+        run.stop()
+        self._stop.disabled, self._stop.description = True, "Stopping …"
+
+    def _show_epoch(self, run, always: bool) -> None:
+        """Show table, curves and predictions, those that cost much only where the budget allows or `always`."""
+        self._table.value = _table(run.rows)
+        if always or self.budget.allows("curves"):
+            self._draw_curves(run)
+        if always or self.budget.allows("pictures"):
+            with self.budget.spending("pictures"):
+                self._pictures.value = _picture(self._snapshots.take(run.model))
+
+    def _draw_curves(self, run) -> None:
+        with self.budget.spending("curves"):
+            self._curves.value = self._live.draw(run.rows)
+
+    def _write(self, run) -> None:
+        """Write what costs nothing: bars and numbers."""
+        self._written = time.perf_counter()
+        self._epochs.value, self._steps.value = run.state.done, run.state.step
+        self._epochs.description = f"epoch {min(run.state.done + 1, run.experiment.epochs)}/{run.experiment.epochs}"
+        self._steps.description = f"step {run.state.step}/{len(run.loader)}"
+        self._numbers.value = " · ".join(html.escape(text) for text in self._said(run))
+
+    def _said(self, run) -> Iterator[str]:
+        seconds = self._written - self._began
+        if self._phase:
+            yield self._phase
+        if self._done and len(run):
+            left = (len(run) * len(run.loader) - run.state.step) * run.experiment.batch_size
+            yield f"{self._done / seconds:.1f} img/s"
+            yield f"{_duration(left * seconds / self._done)} left"
+        yield f"{_duration(seconds)} so far"
+        yield _memory(run.device)
+        yield f"learning rate {run.optimizer.param_groups[-1]['lr']:.2g}"
+
+
+def _bar() -> widgets.IntProgress:
+    return widgets.IntProgress(layout=widgets.Layout(width="100%"), style={"description_width": "110px"})
+
+
+def _table(rows: list[dict[str, float]]) -> str:
+    """Return the last validations as HTML; the best of all is bold."""
+    validated = [row for row in rows if not math.isnan(row["val_mean_iou"])]
+    best = max(validated[1:], key=lambda row: row["val_mean_iou"], default=None)
+    lines = "".join(_line(row, bold=row is best) for row in validated[-ROWS:])
+    head = "".join(f"<th>{title}</th>" for title in COLUMNS.values())
+    return f"<table style='border-spacing:12px 0;text-align:right'><tr>{head}</tr>{lines}</table>"
+
+
+def _line(row: dict[str, float], bold: bool) -> str:
+    cells = []
+    for name in COLUMNS:
+        value = row[name]
+        text = "–" if math.isnan(value) else f"{value:.0f}" if name in ("epoch", "train_seconds") else f"{value:.4f}"
+        cells.append(f"<td>{f'<b>{text}</b>' if bold else text}</td>")
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _picture(snapshots) -> bytes:
+    """Set images, truths and predictions, one column an image, as PNG."""
+    height = min(snapshot.image.shape[0] for snapshot in snapshots)
+    columns = []
+    for snapshot in snapshots:
+        width = round(snapshot.image.shape[1] * height / snapshot.image.shape[0])
+        kinds = [
+            np.asarray(Image.fromarray(part).resize((width, height), kind))
+            for part, kind in zip(snapshot, (Image.BILINEAR, Image.NEAREST, Image.NEAREST), strict=True)
+        ]
+        gap = np.full((4, width, 3), 255, np.uint8)
+        columns += [
+            np.concatenate([kinds[0], gap, kinds[1], gap, kinds[2]]),
+            np.full((3 * height + 8, 4, 3), 255, np.uint8),
+        ]
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(columns[:-1], axis=1)).save(buffer, format="png", compress_level=1)
+    return buffer.getvalue()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _memory(device: torch.device) -> str:
+    """Say what the GPU, or without one this process, takes of the memory."""
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB of GPU memory at most"
+    return f"{psutil.Process().memory_info().rss / 1e9:.1f} GB of memory"
