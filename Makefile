@@ -3,16 +3,20 @@
 # make bench  measure speed and memory beside other packages
 #
 # PRESET=auto|miniature|short|report chooses what the notebooks train (see README);
-# RESTART=True trains again where runs/ already holds a run
+# EPOCHS=, SEED=, DEVICE= and DATA_ROOT= change that; RESTART=True trains again where runs/ already holds a run
 
 PYTHON ?= python3
 VENV ?= .venv
 PRESET ?= auto
+EPOCHS ?= None
+SEED ?= None
+DEVICE ?= None
+DATA_ROOT ?= None
 RESTART ?= False
 RUN := $(VENV)/bin/python
 NOTEBOOKS := $(wildcard notebooks/task*.ipynb)
 
-.PHONY: all setup notebooks figures report test bench lint format clean
+.PHONY: all setup notebooks figures report test bench lint format badges clean
 .DEFAULT_GOAL := all
 
 all: notebooks figures report
@@ -40,7 +44,8 @@ notebooks: setup
 	for notebook in $(NOTEBOOKS); do \
 	  echo "running $$notebook"; \
 	  $(RUN) -m papermill $$notebook runs/notebooks/$$(basename $$notebook) --kernel python3 \
-	    -p preset $(PRESET) -p restart $(RESTART) --no-progress-bar --log-output || exit 1; \
+	    -p preset $(PRESET) -p epochs $(EPOCHS) -p seed $(SEED) -p device $(DEVICE) -p data_root '$(DATA_ROOT)' \
+	    -p restart $(RESTART) --no-progress-bar --log-output || exit 1; \
 	done
 
 figures: setup
@@ -63,6 +68,10 @@ lint: $(VENV)/installed-tests
 
 format: $(VENV)/installed-tests
 	$(RUN) -m ruff format .
+
+# for a fork: make badges REPOSITORY=owner/name
+badges:
+	$(PYTHON) tools/badges.py $(REPOSITORY)
 
 clean:
 	rm -rf runs data/miniature data/cache figures/miniature

@@ -18,6 +18,7 @@ from nnti.storage import RunError, write_whole
 __all__ = ["Checkpoints", "load_checkpoint", "load_model"]
 
 DESCRIPTION = ("experiment", "class_names", "model")
+TAIL = 1 << 16  # bytes
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel's and torch.compile's
 
 
@@ -28,7 +29,7 @@ class Checkpoints:
         self.last, self.previous, self.best = (folder / name for name in ("last.pt", "previous.pt", "best.pt"))
         self.damaged = folder / "last.damaged.pt"
         self._folder, self._last_is_whole = folder, False
-        self._seen: tuple[int, int] | None = None  # last.pt as this object left it
+        self._seen: bytes | None = None  # last.pt as this object left it
 
     def kept(self, epoch: int) -> Path:
         """Return the path of the checkpoint that is kept of an epoch."""
@@ -87,13 +88,17 @@ class Checkpoints:
         write_whole(path, lambda file: torch.save(checkpoint, file), previous)
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is written anew; None if it is not there."""
+def _stamp(path: Path) -> bytes | None:
+    """Return what changes when a checkpoint is written anew; None if it is not there.
+
+    It is the file's end, where the checksums of its members are: network and cloud disks may change its time later.
+    """
     try:
-        state = path.stat()
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL))
+            return file.read()
     except OSError:
         return None
-    return state.st_mtime_ns, state.st_size
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:

@@ -4,16 +4,18 @@ import errno
 import io
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 __all__ = ["RunError", "one_writer", "write_whole"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNKNOWN_CALL = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 PART = ".part"
 LOCK = "run.lock"
 
@@ -37,9 +39,10 @@ def write_whole(path: Path, write: Callable[[Any], Any], previous: Path | None =
         with open(part, "wb") as file:
             _write(file, write)
             file.flush()
-            os.fsync(file.fileno())
+            _flush(file.fileno())
         if path.exists():
-            shutil.copymode(path, part)
+            with suppress(OSError):  # mounted cloud disks have no permissions of their own
+                shutil.copymode(path, part)
             if previous is not None:
                 _keep(path, previous)
         os.replace(part, path)
@@ -54,21 +57,29 @@ def write_whole(path: Path, write: Callable[[Any], Any], previous: Path | None =
 
 @contextmanager
 def one_writer(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of a run folder meanwhile; raise RunError if one is there. Ends with the process."""
+    """Keep other trainings out of a run folder meanwhile; raise RunError if one is there. Ends with the process.
+
+    Some network and cloud disks know no locks: there the training goes on without, for it is worth more than its guard.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(_cannot_write(folder, error)) from error
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        with warnings.catch_warnings():  # of a stand-in for locks, which is not used here
+            warnings.simplefilter("ignore")
+            lock.acquire(timeout=0)
     except Timeout:
-        raise RunError(
-            f"{folder} is being trained by another process (or another notebook). Wait for it, stop it, or pass "
-            "another run_dir (--run-dir)"
-        ) from None
-    except (NotImplementedError, OSError):  # some network disks know no locks; a run is worth more than its guard
+        if not isinstance(lock, SoftFileLock):
+            raise RunError(
+                f"{folder} is being trained by another process (or another notebook). Wait for it, stop it, or pass "
+                "another run_dir (--run-dir)"
+            ) from None
+    except (NotImplementedError, OSError):
         pass
+    if isinstance(lock, SoftFileLock):  # filelock's stand-in is a file that would outlive a machine that goes away
+        lock.release()
     try:
         yield
     finally:
@@ -111,6 +122,15 @@ def _keep(path: Path, previous: Path) -> None:
         os.replace(link, previous)
     except OSError:  # disks without hard links: for a moment the file has its second name only
         os.replace(path, previous)
+
+
+def _flush(number: int) -> None:
+    """Wait until a file is on the disk; some mounted cloud disks do not know the call and see to it themselves."""
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in UNKNOWN_CALL:
+            raise
 
 
 def _flush_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Unpacking of tar and zip archives that come from elsewhere: nothing leaves the folder, and there is room for it."""
 
 import fnmatch
+import glob
 import gzip
 import posixpath
 import re
@@ -14,7 +15,10 @@ from pathlib import Path, PurePosixPath
 
 from nnti.data.base import DataError
 
-__all__ = ["check_space", "unpack"]
+__all__ = ["MAKE_ROOM", "check_space", "find_archive", "unpack"]
+
+LARGER_DISK = "make room, or set NNTI_DATA to a folder on a larger disk"
+MAKE_ROOM = "make room, or unpack the archive on a larger disk and set data_root (NNTI_DATA) to that folder"
 
 
 def unpack(archive: Path, folder: Path, inside: str) -> None:
@@ -69,11 +73,15 @@ def _lies_in(name: str, pattern: str) -> bool:
     return len(parts) >= len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
-def check_space(title: str, gigabytes: float, folder: Path) -> None:
+def check_space(title: str, gigabytes: float, folder: Path, fix: str = LARGER_DISK) -> None:
     """Raise DataError, with the fix, unless so many GB (10^9 bytes) are free in `folder`."""
     free = shutil.disk_usage(folder).free / 1e9
     if free < gigabytes:
-        raise DataError(
-            f"{title} needs {gigabytes:.1f} GB in {folder} (archive and unpacked files), "
-            f"but {free:.1f} GB are free; make room, or set NNTI_DATA to a folder on a larger disk"
-        )
+        raise DataError(f"{title} needs {gigabytes:.1f} GB in {folder}, but {free:.1f} GB are free; {fix}")
+
+
+def find_archive(folder: Path, name: str) -> Path | None:
+    """Return the archive `name` in a folder, or one whose name goes on after it: "x (1).zip", "x-master.zip"."""
+    stem, ending = name.rsplit(".", 1)
+    found = folder.glob(f"{glob.escape(stem)}*.{ending}")
+    return min((path for path in found if path.is_file()), key=lambda path: (len(path.name), path.name), default=None)

