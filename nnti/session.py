@@ -74,15 +74,14 @@ def _mount() -> Path:
 
 def _checked(data_root: str | Path) -> str:
     folder = Path(data_root).expanduser().absolute()
+    problem = f"data_root={str(data_root)!r}"
     if not os.path.isdir(folder) or not os.access(folder, os.R_OK | os.X_OK):
         raise SettingError(
-            f"data_root={str(data_root)!r}: there is no such folder, or it may not be read. Set it to the one that holds the data sets' own "
-            "folders (VOCdevkit, cityscapes, camvid), or to None"
+            f"{problem}: there is no such folder, or it may not be read. Set it to the one that holds the data sets' "
+            "own folders (VOCdevkit, cityscapes, camvid), or to None"
         )
     if os.pathsep in str(folder):
-        raise SettingError(
-            f"data_root={str(data_root)!r}: '{os.pathsep}' parts folders in NNTI_DATA; rename the folder"
-        )
+        raise SettingError(f"{problem}: '{os.pathsep}' separates folders in NNTI_DATA; rename the folder")
     return str(folder)
 
 
