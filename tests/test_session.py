@@ -1,8 +1,6 @@
-"""Where a notebook's files lie: a shared folder that may only be read, Google Drive, and disks that know few calls."""
+"""Where a notebook's files lie: a shared folder that may only be read, or Google Drive."""
 
 import dataclasses
-import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -21,13 +19,10 @@ import papermill
 import pytest
 
 from nnti import session
-from nnti.checkpoints import Checkpoints
 from nnti.config import Experiment, SettingError
 from nnti.data import VOC, Cityscapes, DataError, cityscapes_download, download
 from nnti.paths import cache_dir, data_roots, figures_dir, runs_dir
-from nnti.records import RunError
 from nnti.session import prepare
-from nnti.storage import one_writer, write_whole
 from nnti.train import fit
 
 HOME = Path(__file__).resolve().parents[1]
@@ -240,58 +235,6 @@ def _zip(folder: Path, part: str) -> bytes:
         for path in sorted((folder / part).rglob("*.png")):
             zipped.write(path, path.relative_to(folder))
     return stream.getvalue()
-
-
-# disks in user space, such as Drive's, may know few calls
-
-
-def _unknown(number: int):
-    def call(*arguments, **options):
-        raise OSError(number, os.strerror(number))
-
-    return call
-
-
-@pytest.mark.parametrize("left", [False, True], ids=["no file", "a file of an earlier machine"])
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
-def test_without_locks_a_training_goes_on_without_its_guard(tmp_path, monkeypatch, number, left):
-    monkeypatch.setattr(fcntl, "flock", _unknown(number))
-    if left:
-        (tmp_path / "run.lock").write_text("4711\nanother machine\n")
-    for _ in range(2):
-        with one_writer(tmp_path):
-            pass
-    with one_writer(tmp_path):  # what the machine leaves if it goes away now
-        shutil.copytree(tmp_path, tmp_path / "later")
-    with one_writer(tmp_path / "later"):
-        pass
-
-
-def test_a_training_on_a_disk_without_locks_links_permissions_and_flushing(colab, tmp_path, monkeypatch):
-    layouts.write_camvid(tmp_path / "data" / "camvid")
-    prepare(drive=True)
-    monkeypatch.setattr(fcntl, "flock", _unknown(errno.ENOSYS))
-    monkeypatch.setattr(os, "link", _unknown(errno.EPERM))
-    monkeypatch.setattr(shutil, "copymode", _unknown(errno.EPERM))
-    monkeypatch.setattr(os, "fsync", _unknown(errno.EINVAL))
-    assert [row["epoch"] for row in fit(Experiment(**{**TINY, "epochs": 2}), progress=False)] == [1, 2]
-    assert {"last.pt", "previous.pt", "best.pt", "record.json"} <= set(os.listdir(runs_dir() / "tiny"))
-
-
-def test_a_failing_disk_is_not_taken_for_one_that_knows_no_flushing(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", _unknown(errno.EIO))
-    with pytest.raises(RunError, match="cannot be written"):
-        write_whole(tmp_path / "x", lambda file: file.write(b"x"))
-
-
-def test_a_disk_may_change_a_files_time_later(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
-    checkpoints.save_last({"x": 1})
-    os.utime(tmp_path / "last.pt", (0, 0))
-    checkpoints.save_last({"x": 2})
-    Checkpoints(tmp_path).save(tmp_path / "last.pt", {"x": 3})
-    with pytest.raises(RunError, match="written by another training"):
-        checkpoints.save_last({"x": 4})
 
 
 # a hub's data folder, which its users may only read
