@@ -1,9 +1,11 @@
 """Is a person looking, through something that can show widgets?"""
 
 import importlib.util
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
-__all__ = ["has_widgets", "interface_events"]
+__all__ = ["answering", "has_widgets", "interface_events"]
 
 
 def has_widgets() -> bool:
@@ -20,18 +22,24 @@ def has_widgets() -> bool:
     return request.get("content", {}).get("allow_stdin", True)
 
 
-def interface_events() -> AbstractContextManager:
+def interface_events() -> AbstractContextManager[Callable[[int], None]]:
     """Give a function `poll(n)` that answers clicks (up to n events) while a cell is busy.
 
-    Newer kernels and JupyterLab answer them by themselves, in a thread of their own ("subshells"); elsewhere, such as
-    on Colab, a click would wait until the cell is done.
+    Newer kernels answer them by themselves, in a thread of their own (a "subshell"), for widgets that are `answering`;
+    with older ones, such as Colab's, a click would wait until the cell is done.
     """
     kernel = _kernel()
-    if kernel is None or kernel.kernel_info.get("supported_features", []).count("kernel subshells"):
+    if kernel is None or "kernel subshells" in kernel.kernel_info.get("supported_features", ()):
         return nullcontext(lambda events: None)
     from jupyter_ui_poll import ui_events
 
     return ui_events()
+
+
+def answering(widget: Any) -> None:
+    """Let a widget be answered in a subshell, not in the cell that showed it: call it after the widget was changed."""
+    # from ipykernel 7.4 on, whatever comes from a widget goes to the shell that used it last: the busy one
+    vars(widget.comm).pop("_reply_subshell_id", None)
 
 
 def _kernel():

@@ -1,5 +1,6 @@
 """What notebooks show and ask while a person is there: a dashboard of the training, an explorer of what it learned."""
 
+from nnti.interactive.explorer import explore
 from nnti.interactive.watch import watch
 
-__all__ = ["watch"]
+__all__ = ["explore", "watch"]

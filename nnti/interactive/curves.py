@@ -4,6 +4,7 @@ import io
 import math
 
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -59,9 +60,13 @@ class LiveCurves:
                 points = [(row["epoch"], row[name]) for row in rows if not math.isnan(row[name])]
                 line.set_data(list(zip(*points, strict=True)) or ([], []))
             for axes in (self._loss, self._score):
-                axes.relim()
-                axes.autoscale_view(scalex=False)
-                axes.set_ylim(bottom=0)
+                axes.set_ylim(0, _top(axes))
             buffer = io.BytesIO()
             self._figure.savefig(buffer, format="png")
         return buffer.getvalue()
+
+
+def _top(axes: Axes) -> float:
+    """Return the upper end of an axis that shows all of its lines."""
+    highest = max((max(line.get_ydata()) for line in axes.lines if len(line.get_ydata())), default=0.0)
+    return 1.08 * highest or 1.0

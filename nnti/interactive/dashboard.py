@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from nnti.device import device_name
-from nnti.frontend import interface_events
+from nnti.frontend import answering, interface_events
 from nnti.interactive.budget import Budget
 from nnti.interactive.curves import LiveCurves
 from nnti.losses import LossSum
@@ -76,6 +76,7 @@ class Dashboard(Monitor):
         self._events = interface_events()
         self._poll = self._events.__enter__()
         display(self.box)
+        answering(self._stop)
         self._write(run)
         if run.rows:
             self._show_epoch(run, always=True)
