@@ -18,7 +18,7 @@ import torch
 from benchmarks import page, results
 from nnti.device import commit, device_name, resolve_device, versions
 
-BENCHMARKS = ("pipeline", "step", "metrics", "memory", "inference", "growth")
+BENCHMARKS = ("pipeline", "step", "metrics", "memory", "inference", "growth", "dashboard")
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

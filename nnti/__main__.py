@@ -73,10 +73,9 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> None:
     """Segment image files with a run's best checkpoint."""
-    from tqdm.auto import tqdm
-
     from nnti.device import resolve_device
     from nnti.predict import predict_files
+    from nnti.progress import write_line
     from nnti.records import load_model
 
     model, checkpoint = load_model(find_run(options.run).best, resolve_device(options.device))
@@ -86,7 +85,7 @@ def predict(options: argparse.Namespace) -> None:
         model, checkpoint, options.images, options.output, inference, options.format, bar, compile=options.compile
     )
     for path in paths:
-        tqdm.write(str(path))  # above the progress bar
+        write_line(str(path))  # above the progress bar
     if inference is None:
         _advise(options, checkpoint["experiment"])
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
-from tqdm.auto import tqdm
 
 from nnti.config import Experiment
 from nnti.data import SegmentationDataset
@@ -14,6 +13,7 @@ from nnti.device import commit, resolve_device, versions
 from nnti.inference import predict
 from nnti.loaders import load_split
 from nnti.metrics import ConfusionMatrix, scores
+from nnti.progress import progress_bar
 from nnti.records import RunFolder, load_model
 
 __all__ = ["FARTHEST", "LEFT_OUT", "NEAR", "ErrorCounts", "analyze", "boundary_mask"]
@@ -32,7 +32,7 @@ def analyze(run: RunFolder, split: str | None = None, progress: bool = True) -> 
     experiment = Experiment.from_dict(checkpoint["experiment"])
     dataset = load_split(experiment, split or experiment.val_split, None if split else experiment.val_limit)
     errors = ErrorCounts(dataset)
-    for index in tqdm(range(len(dataset)), desc=f"{run.path.name}: errors", leave=False, disable=not progress):
+    for index in progress_bar(range(len(dataset)), desc=f"{run.path.name}: errors", leave=False, disable=not progress):
         image, label = dataset[index]
         prediction = predict(model, image, precision=experiment.precision)
         errors.add(dataset.files[index][0].stem, prediction.cpu().numpy(), label.numpy())

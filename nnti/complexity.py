@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from nnti.config import Experiment, SettingError
 from nnti.costs import Size, checkpoint_bytes, count_operations, measure_latency, weight_bytes
@@ -26,6 +25,7 @@ from nnti.memory import measure_training_memory
 from nnti.models import build_model, count_parameters
 from nnti.optimization import build_optimizer
 from nnti.paths import runs_dir
+from nnti.progress import progress_bar
 from nnti.published import COSTS, HARDWARE
 from nnti.records import RunError, find_run
 
@@ -112,7 +112,7 @@ def measure_complexity(
     target = resolve_device(device)
     rows = [
         _measured(experiment, tuple(size), device, timing)
-        for experiment in tqdm(loaded, desc="complexity", leave=False, disable=not progress)
+        for experiment in progress_bar(loaded, desc="complexity", leave=False, disable=not progress)
     ]
     return {
         "device": device_name(target),

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from nnti.augment import Batch, normalize, warp
 from nnti.config import Experiment, SettingError
@@ -15,6 +14,7 @@ from nnti.inference import Inference, average, evaluating
 from nnti.loaders import val_loader
 from nnti.losses import CrossEntropy, LossSum
 from nnti.metrics import ConfusionMatrix
+from nnti.progress import progress_bar
 from nnti.transfer import on_device
 
 __all__ = ["evaluate", "memory_format", "prepare"]
@@ -49,7 +49,7 @@ def evaluate(
     matrix, total = ConfusionMatrix(dataset.num_classes, dataset.ignore_index), LossSum(*torch.zeros(2, device=device))
     loader = val_loader(experiment, dataset, device, protocol, world)
     with evaluating(model):
-        bar = tqdm(loader, desc=f"validation, {protocol} protocol", leave=False, disable=not progress)
+        bar = progress_bar(loader, desc=f"validation, {protocol} protocol", leave=False, disable=not progress)
         for batch in on_device(bar, device):
             images, label = prepare(batch, experiment, device)
             with autocast(device, resolve_precision(experiment.precision, device)):

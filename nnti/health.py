@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from nnti.config import Experiment
 from nnti.data import SegmentationDataset, evenly_spread
@@ -14,6 +13,7 @@ from nnti.inference import evaluating
 from nnti.loaders import val_loader
 from nnti.metrics import ConfusionMatrix
 from nnti.models.normalization import batch_norms, frozen_statistics
+from nnti.progress import progress_bar
 
 __all__ = ["normalization_gap"]
 
@@ -53,7 +53,7 @@ def normalization_gap(
 def _mean_iou(model: nn.Module, experiment: Experiment, loader, num_classes: int, progress: bool) -> float:
     device = next(model.parameters()).device
     matrix = ConfusionMatrix(num_classes)
-    for batch in tqdm(loader, desc="normalisation check", leave=False, disable=not progress):
+    for batch in progress_bar(loader, desc="normalisation check", leave=False, disable=not progress):
         images, label = prepare(batch, experiment, device)
         with autocast(device, resolve_precision(experiment.precision, device)):
             logits = model(images)

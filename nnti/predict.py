@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from nnti.config import SettingError
 from nnti.data.base import DataError
@@ -17,6 +16,7 @@ from nnti.data.errors import denied, permissions_explained
 from nnti.data.images import read_photo
 from nnti.deploy import deploy
 from nnti.inference import Inference, predict
+from nnti.progress import progress_bar
 
 __all__ = ["FORMATS", "find_images", "fitting_scale", "predict_files"]
 
@@ -60,7 +60,7 @@ def predict_files(
     write = _write_label_ids if format == "cityscapes" else _write_palette
     model = deploy(model, checkpoint["experiment"]["precision"], compile=compile)
     output.mkdir(parents=True, exist_ok=True)
-    for path, name in tqdm(
+    for path, name in progress_bar(
         zip(paths, names, strict=True),
         desc=f"segmenting, {inference or Inference()}",
         total=len(paths),

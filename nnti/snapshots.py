@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nnti.config import Experiment
 from nnti.data import SegmentationDataset, evenly_spread
+from nnti.data.images import reduced
 from nnti.inference import predict
 
 __all__ = ["Snapshot", "Snapshots"]
@@ -49,10 +50,6 @@ class Snapshots:
 
 def _reduced(image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """Scale a sample down, uint8 (3, H, W) and (H, W), to LONGEST pixels at most."""
-    factor = LONGEST / max(label.shape)
-    if factor >= 1:
-        return image, label
-    size = [max(1, round(side * factor)) for side in label.shape]
-    smaller = F.interpolate(image[None].float(), size, mode="bilinear", antialias=True)[0]
-    label = F.interpolate(label[None, None].float(), size, mode="nearest-exact")[0, 0]
-    return smaller.round().clamp(0, 255).to(torch.uint8), label.to(torch.uint8)
+    image = reduced(image, LONGEST)
+    label = F.interpolate(label[None, None].float(), image.shape[1:], mode="nearest-exact")[0, 0]
+    return image, label.to(torch.uint8)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from nnti.augment import Batch
 from nnti.checkpoints import load_model, load_weights
@@ -33,6 +32,7 @@ from nnti.models import Outputs, build_model, count_parameters
 from nnti.monitors import Monitor, Monitors, ProgressBar
 from nnti.optimization import build_optimizer, check_batch, count_class_weights, cross_entropy, for_this_machine, poly
 from nnti.paths import runs_dir
+from nnti.progress import write_line
 from nnti.records import RunFolder, build_record, describe_data, history_row
 from nnti.resume import check_data, continued, refuse_foreign_folder, stopped, where
 from nnti.state import Partial, RunState, SaveClock
@@ -335,7 +335,7 @@ class Fit:
         self.state.restore(saved, self.world, self._nothing_yet())
         if self.world.main:
             place = where(self.state, self.experiment, len(self.loader))
-            tqdm.write(f"{self.run.path} {place}; restart=True would start over")
+            write_line(f"{self.run.path} {place}; restart=True would start over")
 
     def _nothing_yet(self) -> Partial:
         return Partial.empty(self.train_data.num_classes, self.train_data.ignore_index, self.device)

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from PIL import Image
-from tqdm.auto import tqdm
 
 from nnti.data.base import DataError, SegmentationDataset, check_choice
 from nnti.data.errors import denied
 from nnti.data.statistics import evenly_spread
 from nnti.paths import cache_dir
+from nnti.progress import progress_bar, write_line
 
 __all__ = ["CACHES", "Decoded", "attach_cache", "decoded_bytes"]
 
@@ -95,7 +95,7 @@ def attach_cache(dataset: SegmentationDataset, mode: str = "auto", *, build: boo
     if dataset.decoded is None and build and mode != "none":
         kind, reason = _choose(dataset, path.parent) if mode == "auto" else (mode, "as set")
         if progress:
-            tqdm.write(f"{dataset.title} {dataset.split}: cache '{kind}' ({reason})")
+            write_line(f"{dataset.title} {dataset.split}: cache '{kind}' ({reason})")
         if kind != "none":
             dataset.decoded = _build(dataset, kind, path, fingerprint, progress, optional=mode == "auto")
     return dataset.cache
@@ -142,7 +142,7 @@ def _build_file(dataset: SegmentationDataset, path: Path, fingerprint: str, prog
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        tqdm.write(f"{path} is being written by another process; waiting for it")
+        write_line(f"{path} is being written by another process; waiting for it")
         lock.acquire()
     part = path.with_name(path.name + ".part")
     try:
@@ -174,7 +174,7 @@ def _write_samples(dataset: SegmentationDataset, file: BinaryIO, progress: bool)
     """Append all samples in order; return their heights and widths, int64 each."""
     sizes = np.empty((2, len(dataset)), dtype=np.int64)
     title = f"{dataset.title} {dataset.split}: decoding once"
-    with tqdm(total=len(dataset), desc=title, unit="img", disable=not progress) as bar:
+    with progress_bar(total=len(dataset), desc=title, unit="img", disable=not progress) as bar:
         for index, (image, label) in enumerate(_in_order(dataset)):
             file.write(image.contiguous().numpy())
             file.write(label.contiguous().numpy())

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from nnti.data import DATASETS, MINIATURES, DataError, SegmentationDataset, load_dataset
 from nnti.data.base import check_choice, check_sizes
 from nnti.data.images import read_image
+from nnti.progress import progress_bar
 
 __all__ = ["Checked", "check_dataset"]
 
@@ -95,7 +95,7 @@ def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterat
     threads = min(MOST_THREADS, os.cpu_count() or 1)
     with (
         ThreadPoolExecutor(threads) as pool,
-        tqdm(total=len(tasks), unit="img", desc="checking", disable=not progress) as bar,
+        progress_bar(total=len(tasks), unit="img", desc="checking", disable=not progress) as bar,
     ):
         waiting = list(tasks.items())
         for first in range(0, len(waiting), 8 * threads):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageOps
 
 from nnti.data.errors import DataError, denied
 
-__all__ = ["read_image", "read_index_png", "read_photo"]
+__all__ = ["read_image", "read_index_png", "read_photo", "reduced"]
 
 SIXTEEN_TO_EIGHT = 257  # 65535 / 255
 ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -66,6 +67,16 @@ def read_index_png(path: Path) -> np.ndarray:
                 "Was it saved as a colour picture? Restore the original file"
             )
         return np.array(image)
+
+
+def reduced(image: torch.Tensor, longest: int) -> torch.Tensor:
+    """Scale a uint8 image (3, H, W) down so that its longer side is `longest` pixels; a smaller one stays as it is."""
+    factor = longest / max(image.shape[1:])
+    if factor >= 1:
+        return image
+    size = [max(1, round(side * factor)) for side in image.shape[1:]]
+    smaller = F.interpolate(image[None].float(), size, mode="bilinear", antialias=True)[0]
+    return smaller.round().clamp(0, 255).to(torch.uint8)
 
 
 def _repair(path: Path) -> str:

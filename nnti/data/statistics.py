@@ -2,9 +2,9 @@
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from nnti.data.base import SegmentationDataset
+from nnti.progress import progress_bar
 
 __all__ = ["class_frequencies", "evenly_spread"]
 
@@ -25,6 +25,8 @@ def class_frequencies(dataset: SegmentationDataset, limit: int | None = None, pr
     """
     counts = torch.zeros(256, dtype=torch.int64)
     indices = evenly_spread(len(dataset), limit)
-    for index in tqdm(indices, desc=f"{dataset.title} {dataset.split}: class frequencies", disable=not progress):
+    for index in progress_bar(
+        indices, desc=f"{dataset.title} {dataset.split}: class frequencies", disable=not progress
+    ):
         counts += torch.bincount(dataset.label(index).flatten(), minlength=256)
     return counts[: dataset.num_classes].numpy()

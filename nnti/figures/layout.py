@@ -43,10 +43,12 @@ class Slab:
 
     @property
     def left(self) -> float:
+        """Return the x of the leftmost edge, label included."""
         return self.x - max(self.label_width, self.width) / 2
 
     @property
     def right(self) -> float:
+        """Return the x of the rightmost edge, label included."""
         return self.x + max(self.label_width / 2, self.width / 2 + self.back)
 
     @property
@@ -56,10 +58,12 @@ class Slab:
 
     @property
     def top(self) -> float:
+        """Return the y of the upper edge."""
         return self.y + self.height / 2 + self.back
 
     @property
     def bottom(self) -> float:
+        """Return the y below the label."""
         return self.y - self.height / 2 - LINE * len(self.label.splitlines()) - 0.04
 
     @property

@@ -6,7 +6,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from nnti.complexity import EXPERIMENTS, dataset_class
 from nnti.config import Experiment
@@ -21,6 +20,7 @@ from nnti.figures.training import curves, learning_rate
 from nnti.inference import predict
 from nnti.loaders import load_split
 from nnti.models import MODELS, build_model, count_parameters
+from nnti.progress import progress_bar
 from nnti.records import RunError, RunFolder, load_model
 
 __all__ = ["best_and_worst", "comparison", "render_architectures", "render_run", "run_title", "run_triptychs"]
@@ -148,7 +148,7 @@ def _val_data(run: RunFolder) -> SegmentationDataset:
 def _predictions(run: RunFolder, dataset: SegmentationDataset, chosen: Sequence[int], progress: bool) -> list[Tensor]:
     model, checkpoint = load_model(run.best, resolve_device())
     precision = checkpoint["experiment"]["precision"]
-    bar = tqdm(chosen, desc=f"{run.path.name}: predictions", leave=False, disable=not progress)
+    bar = progress_bar(chosen, desc=f"{run.path.name}: predictions", leave=False, disable=not progress)
     return [predict(model, dataset[index][0], precision=precision) for index in bar]
 
 

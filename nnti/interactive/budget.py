@@ -14,16 +14,21 @@ class Budget:
         share: of the seconds since this was made.
         clock: seconds, rising.
 
-    Attribute: `spent`, seconds.
+    Attributes: `spent`, seconds; `costs`, those of each work's last time.
     """
 
     def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter):
-        self._share, self._clock, self._began = share, clock, clock()
-        self.spent, self._costs = 0.0, {}
+        self._most, self._clock, self._began = share, clock, clock()
+        self.spent, self.costs = 0.0, {}
+
+    @property
+    def share(self) -> float:
+        """What was spent, of the seconds since this was made."""
+        return self.spent / (self._clock() - self._began)
 
     def allows(self, work: str) -> bool:
         """Whether `work` would stay within the share, if it costs what it did last time."""
-        return self.spent + self._costs.get(work, 0.0) <= self._share * (self._clock() - self._began)
+        return self.spent + self.costs.get(work, 0.0) <= self._most * (self._clock() - self._began)
 
     @contextmanager
     def spending(self, work: str) -> Iterator[None]:
@@ -32,5 +37,5 @@ class Budget:
         try:
             yield
         finally:
-            self._costs[work] = self._clock() - began
-            self.spent += self._costs[work]
+            self.costs[work] = self._clock() - began
+            self.spent += self.costs[work]

@@ -149,6 +149,9 @@ class Dashboard(Monitor):
             yield f"{_duration(left * seconds / self._done)} left"
         yield f"{_duration(seconds)} so far"
         yield _memory(run.device)
+        if not len(run):
+            yield f"showing this took {self.budget.share:.1%} of the time"
+            return
         yield f"learning rate {run.optimizer.param_groups[-1]['lr']:.2g}"
 
 

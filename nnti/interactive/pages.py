@@ -9,11 +9,11 @@ from matplotlib.colors import to_hex
 
 from nnti.data import SegmentationDataset
 from nnti.figures.masks import Classes
-from nnti.interactive.layers import COLORMAP
+from nnti.interactive.layers import COLORMAP, Segmented
 from nnti.interactive.views import View
 from nnti.metrics import ConfusionMatrix
 
-__all__ = ["legend", "metrics_table", "pixel_table"]
+__all__ = ["legend", "metrics_table", "pixel_table", "probability_table"]
 
 MOST = 5  # classes of a pixel
 TABLE = "<table style='line-height:1.35;border-spacing:8px 0'>"
@@ -65,13 +65,18 @@ def pixel_table(view: View, classes: SegmentationDataset | Classes, x: int, y: i
     head = f"<b>pixel ({x}, {y})</b><br>truth: {name}"
     if view.segmented is None:
         return head
-    shares = view.segmented.at(x, y)
+    predicted = html.escape(classes.class_names[int(view.segmented.prediction[y, x])])
+    return f"{head} · predicted: {predicted}{probability_table(view.segmented, classes, x, y)}"
+
+
+def probability_table(segmented: Segmented, classes: SegmentationDataset | Classes, x: int, y: int) -> str:
+    """Return the most probable classes of the pixel (x, y)."""
+    shares = segmented.at(x, y)
     lines = [
         _row([_swatch(classes, number), html.escape(classes.class_names[number]), _share(shares[number])])
         for number in np.argsort(-shares, kind="stable")[:MOST]
     ]
-    predicted = html.escape(classes.class_names[int(view.segmented.prediction[y, x])])
-    return f"{head} · predicted: {predicted}{TABLE}{''.join(lines)}</table>"
+    return f"{TABLE}{''.join(lines)}</table>"
 
 
 def _share(value: float) -> str:

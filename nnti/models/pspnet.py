@@ -118,6 +118,7 @@ class PyramidPooling(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Set the levels beside the map that they pool: (B, C, h, w) → (B, C + levels · level_channels, h, w)."""
         # each (B, level_channels, h, w); autocast on a CPU resizes in float32, and all 4096 channels would become that
         levels = [grow(level(x), x.shape[-2:]).to(x.dtype) for level in self.levels]
         return torch.cat([x, *levels], dim=1)

@@ -103,6 +103,7 @@ class RecurrentResidualUnit(nn.Module):
         self.recurrent = nn.Sequential(*(RecurrentConv(out_channels, steps, step_norm) for _ in range(2)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (B, out_channels, h, w) of (B, in_channels, h, w)."""
         x = self.project(x)
         return x + self.recurrent(x)
 
@@ -121,6 +122,7 @@ class RecurrentConv(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(steps + 1 if step_norm == "per_step" else 1))
 
     def forward(self, u: Tensor) -> Tensor:
+        """Return the last state, of the shape of `u`, (B, C, h, w)."""
         return self.states(u)[-1]
 
     def states(self, u: Tensor) -> list[Tensor]:
@@ -144,6 +146,7 @@ class UpConv(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Grow (B, C, h, w) to (B, C', *size)."""
         return F.relu(self.norm(self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))))
 
 

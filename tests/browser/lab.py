@@ -41,6 +41,7 @@ class Lab:
         }  # fmt: skip
         arguments = [f"--{name}={value}" for name, value in options.items()]
         own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
+        _write_settings(Path(own["JUPYTER_CONFIG_DIR"]))
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", *arguments]
         with open(folder / "server.log", "w") as log:
             self._server = subprocess.Popen(
@@ -125,6 +126,13 @@ class Lab:
     def _answers(self) -> bool:
         assert self._server.poll() is None, (self.folder / "server.log").read_text()
         return urllib.request.urlopen(f"http://localhost:{self.port}/api/status", timeout=10).status == 200
+
+
+def _write_settings(config: Path) -> None:
+    """Let no question about news lie over the page."""
+    path = config / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"fetchNews": "false", "checkForUpdates": false}')
 
 
 def _free_port() -> int:
