@@ -1,5 +1,6 @@
 # make        set up, run the notebooks, draw the figures, rebuild the report
 # make test   set up what is missing, run the tests
+# make walk   optional, some minutes: the notebooks in JupyterLab in a real browser, with screenshots
 # make bench  measure speed and memory beside other packages
 #
 # PRESET=auto|miniature|short|report chooses what the notebooks train (see README);
@@ -16,7 +17,7 @@ RESTART ?= False
 RUN := $(VENV)/bin/python
 NOTEBOOKS := $(wildcard notebooks/task*.ipynb)
 
-.PHONY: all setup notebooks figures report test bench lint format badges clean
+.PHONY: all setup notebooks figures report test walk bench lint format badges clean
 .DEFAULT_GOAL := all
 
 all: notebooks figures report
@@ -61,6 +62,10 @@ test: $(VENV)/installed-tests
 # a quarter of an hour; leave the machine alone meanwhile
 bench: $(VENV)/installed-bench
 	$(RUN) -m benchmarks.run
+
+# all three notebooks in JupyterLab in a headless Chromium; screenshots in runs/walk/
+walk: $(VENV)/installed-tests
+	NNTI_SCREENSHOTS=runs/walk $(RUN) -m pytest tests/browser -m walk
 
 lint: $(VENV)/installed-tests
 	$(RUN) -m ruff check .

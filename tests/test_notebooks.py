@@ -17,14 +17,18 @@ def sources(notebook) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def outputs(notebook) -> list[dict]:
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [output.get("data", {}) for cell in cells for output in cell.outputs]
+
+
 def texts(notebook) -> str:
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     return "".join(output.get("text", "") for output in outputs)
 
 
 def pictures(notebook) -> int:
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    return sum("image/png" in output.get("data", {}) for output in outputs)
+    return sum("image/png" in data for data in outputs(notebook))
 
 
 def test_there_are_notebooks():
@@ -61,6 +65,9 @@ def test_runs_twice_from_any_directory(path, tmp_path, monkeypatch):
     assert records
 
     second = papermill.execute_notebook(path, tmp_path / "second.ipynb", settings, **options)
+    for executed in (first, second):  # nobody could click widgets, and GitHub does not show files with their state
+        assert "widgets" not in executed.metadata
+        assert not [output for output in outputs(executed) if "application/vnd.jupyter.widget-view+json" in output]
     assert "is complete (1 of 1 epochs)" in texts(second)
     assert [file.stat().st_mtime_ns for file in records] == times  # nothing was trained again
     assert pictures(second) == pictures(first)

@@ -81,6 +81,25 @@ class Lab:
         """Start all cells, as the menu does; does not wait for them."""
         self.browser.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
+    def idle(self) -> bool:
+        """Whether every cell that was started has been executed."""
+        prompts = [element.text for element in self.find(".jp-Notebook .jp-CodeCell .jp-InputPrompt")]
+        return not any("*" in prompt for prompt in prompts)
+
+    def outputs(self, notebook: Path, kind: str) -> list[dict]:
+        """Save the notebook and return its outputs of one kind."""
+        before = notebook.stat().st_mtime_ns
+        self.save()
+        self.wait(lambda: notebook.stat().st_mtime_ns > before, "the notebook is not saved")
+        cells = nbformat.read(notebook, 4).cells
+        return [output for cell in cells for output in cell.get("outputs", ()) if output.output_type == kind]
+
+    def button(self, text: str, within: str) -> WebElement:
+        """Return the button with this text, scrolled into view."""
+        found = [element for element in self.find(f"{within} button") if element.text.strip() == text]
+        assert found, f"no button {text!r} in {within}"
+        return self.show(found[0])
+
     def save(self) -> None:
         """Save the notebook, as the menu does."""
         self.browser.execute_script("window.jupyterapp.commands.execute('docmanager:save')")
