@@ -50,6 +50,7 @@ def train(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measure a run's best checkpoint on a split."""
+    from nnti.checkpoints import check_classes
     from nnti.device import resolve_device
     from nnti.evaluate import evaluate as measure
     from nnti.loaders import load_split
@@ -61,6 +62,7 @@ def evaluate(options: argparse.Namespace) -> None:
     inference = _inference(options, experiment)
     model, checkpoint = load_model(run.best, resolve_device(options.device))
     dataset = load_split(experiment, options.split or experiment.val_split, experiment.val_limit)
+    check_classes(checkpoint, dataset, run.best)
     attach_cache(dataset, experiment.cache, build=False)
     chosen = options.protocol or ("full" if inference else "both")
     protocols = ("report", "full") if chosen == "both" else (chosen,)
@@ -164,6 +166,8 @@ def data(options: argparse.Namespace) -> None:
         raise SettingError("say which data set to check, or get one: data check voc, or data voc")
     if options.coarse and options.name != "cityscapes":
         raise SettingError(f"--coarse goes with cityscapes only; leave it out for {options.name}")
+    if options.set and options.name != "check":
+        raise SettingError("--set goes with check only; leave it out")
     if options.name == "check":
         _check(options)
     elif options.name.endswith("miniature"):
@@ -178,7 +182,8 @@ def data(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     from nnti.data.check import check_dataset
 
-    found = check_dataset(options.checked, options.root, progress=not options.quiet)
+    arguments = dict(parse_setting(text) for text in options.set)
+    found = check_dataset(options.checked, options.root, not options.quiet, arguments)
     for fault in found.faults:
         print(fault)
     for split, reason in found.absent.items():
@@ -318,7 +323,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=names,
         help="which one; cityscapes needs an account, miniature is both; `check NAME` reads all files",
     )
-    checked = ("voc", "camvid", "cityscapes", "voc_miniature", "cityscapes_miniature")
+    checked = ("voc", "camvid", "cityscapes", "folder", "voc_miniature", "cityscapes_miniature")
     command.add_argument(
         "checked", nargs="?", choices=checked, metavar="NAME", help=f"after check: {', '.join(checked)}"
     )
@@ -327,6 +332,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="default: the first folder of $NNTI_DATA, else data/; for miniatures data/miniature",
+    )
+    command.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="check folder: its arguments, e.g. --set void=[0,255]"
     )
     command.add_argument("--coarse", action="store_true", help="cityscapes: the coarse labels and train_extra too")
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from nnti.checkpoints import check_classes
 from nnti.config import Experiment
 from nnti.data import SegmentationDataset
 from nnti.device import commit, resolve_device, versions
@@ -31,11 +32,12 @@ def analyze(run: RunFolder, split: str | None = None, progress: bool = True) -> 
     model, checkpoint = load_model(run.best, resolve_device())
     experiment = Experiment.from_dict(checkpoint["experiment"])
     dataset = load_split(experiment, split or experiment.val_split, None if split else experiment.val_limit)
+    check_classes(checkpoint, dataset, run.best)
     errors = ErrorCounts(dataset)
     for index in progress_bar(range(len(dataset)), desc=f"{run.path.name}: errors", leave=False, disable=not progress):
         image, label = dataset[index]
         prediction = predict(model, image, precision=experiment.precision)
-        errors.add(dataset.files[index][0].stem, prediction.cpu().numpy(), label.numpy())
+        errors.add(dataset.image_name(dataset.files[index][0]), prediction.cpu().numpy(), label.numpy())
     return {
         "run": run.path.resolve().name,
         "epoch": checkpoint["epoch"],

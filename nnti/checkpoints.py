@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from nnti.data import SegmentationDataset
 from nnti.models import build_model
 from nnti.storage import RunError, write_whole
 
-__all__ = ["Checkpoints", "load_checkpoint", "load_model"]
+__all__ = ["Checkpoints", "check_classes", "load_checkpoint", "load_model"]
 
 DESCRIPTION = ("experiment", "class_names", "model")
 TAIL = 1 << 16  # bytes
@@ -144,6 +145,16 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn
     for key in ("optimizer", "scaler"):
         checkpoint.pop(key, None)
     return model.to(device).eval(), checkpoint
+
+
+def check_classes(checkpoint: dict[str, Any], dataset: SegmentationDataset, path: Path) -> None:
+    """Raise RunError if a data set has other classes, or in another order, than a checkpoint's network has learned."""
+    learned, now = list(checkpoint["class_names"]), list(dataset.class_names)
+    if learned != now:
+        raise RunError(
+            f"{path} was trained with {len(learned)} classes ({', '.join(learned)}), and {dataset.title} now has "
+            f"{len(now)} ({', '.join(now)}). Restore the classes and their order in {dataset.root}, or train anew"
+        )
 
 
 def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:

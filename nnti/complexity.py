@@ -21,6 +21,7 @@ from nnti.costs import Size, checkpoint_bytes, count_operations, measure_latency
 from nnti.data import DATASETS, SegmentationDataset
 from nnti.data.base import check_choice
 from nnti.device import commit, device_name, resolve_device, versions
+from nnti.loaders import load_split
 from nnti.memory import measure_training_memory
 from nnti.models import build_model, count_parameters
 from nnti.optimization import build_optimizer
@@ -46,8 +47,8 @@ MEGA, GIGA, MILLI = 1e6, 1e9, 1e-3
 
 # settings that decide how long an epoch takes: a run in which one of them differs says nothing about an experiment
 WORK = (
-    "model", "model_arguments", "dataset", "train_split", "train_limit", "augment", "base_size", "crop_size", "scale",
-    "batch_size",
+    "model", "model_arguments", "dataset", "dataset_arguments", "train_split", "train_limit", "augment", "base_size",
+    "crop_size", "scale", "batch_size",
 )  # fmt: skip
 
 # column of `complexity_frame` → (key of a measured row, unit that it is divided by; None: as it is)
@@ -154,14 +155,20 @@ def read_complexity(path: str | Path) -> dict[str, Any]:
 
 
 def dataset_class(name: str) -> type[SegmentationDataset]:
-    """Return the class behind a key of `DATASETS`: its classes are known without any file."""
+    """Return the class behind a key of `DATASETS`: its classes are known without any file, but for one's own data."""
     check_choice("data set", name, DATASETS)
     entry = DATASETS[name]
     return entry if isinstance(entry, type) else typing.get_type_hints(entry)["return"]
 
 
+def _count_classes(experiment: Experiment) -> int:
+    """Return the number of classes; only one's own data has to be there for that."""
+    known = dataset_class(experiment.dataset).class_names
+    return len(known or load_split(experiment, experiment.train_split).class_names)
+
+
 def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> dict[str, Any]:
-    classes = len(dataset_class(experiment.dataset).class_names)
+    classes = _count_classes(experiment)
     torch.manual_seed(experiment.seed)
     model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
     return {
@@ -229,8 +236,8 @@ def _time_per_epoch(experiment: Experiment) -> dict[str, Any]:
         record = find_run(experiment.name).record()
     except RunError:
         return {}
-    settings = experiment.to_dict()
-    if any(record["experiment"].get(key) != settings[key] for key in WORK):
+    settings, trained = experiment.to_dict(), {**Experiment().to_dict(), **record["experiment"]}  # older records: fewer
+    if any(trained[key] != settings[key] for key in WORK):
         return {}
     data = record["data"]
     return {

@@ -41,9 +41,10 @@ class Experiment:
     model: Literal["enet", "r2unet", "pspnet"] = setting("enet", "architecture")
     model_arguments: dict[str, Any] = setting({}, "the constructor's arguments; a new value replaces all of them")
     # data
-    dataset: Literal["voc", "cityscapes", "camvid", "voc_miniature", "cityscapes_miniature"] = setting(
-        "voc", "data set"
+    dataset: Literal["voc", "cityscapes", "camvid", "folder", "voc_miniature", "cityscapes_miniature"] = setting(
+        "voc", "data set; 'folder': your own"
     )
+    dataset_arguments: dict[str, Any] = setting({}, "of 'folder': root and others; a new value replaces all of them")
     train_split: str = setting("train", "split to learn from")
     val_split: str = setting("val", "split to measure on")
     train_limit: int | None = setting(None, "use only this many training images, spread evenly (None: all)", 1)
@@ -235,10 +236,11 @@ def _check_together(experiment: Experiment) -> None:
     if not experiment.name or any(sign in experiment.name for sign in '/\\:*?"<>|'):
         raise SettingError(f"name={experiment.name!r}: it becomes a folder's name; use letters, digits, '-' and '_'")
     experiment.checkpoint_interval()
-    try:
-        json.dumps(experiment.model_arguments)
-    except TypeError as error:
-        raise SettingError(f"model_arguments must hold plain JSON values: {error}") from error
+    for name in ("model_arguments", "dataset_arguments"):
+        try:
+            json.dumps(getattr(experiment, name))
+        except TypeError as error:
+            raise SettingError(f"{name} must hold plain JSON values: {error}") from error
 
 
 def _interval(text: str) -> tuple[float, str]:

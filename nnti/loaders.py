@@ -18,7 +18,7 @@ __all__ = ["attach_caches", "crop_shape", "load_split", "loader_workers", "train
 
 def load_split(experiment: Experiment, split: str, limit: int | None = None) -> SegmentationDataset:
     """Open one split of the experiment's data set, thinned evenly to `limit` images."""
-    dataset = load_dataset(experiment.dataset, split)
+    dataset = load_dataset(experiment.dataset, split, arguments=experiment.dataset_arguments)
     if limit is not None:
         dataset.files = [dataset.files[at] for at in evenly_spread(len(dataset), limit)]
     return dataset

@@ -13,7 +13,7 @@ from nnti.config import SettingError
 from nnti.data.base import DataError
 from nnti.data.cityscapes import Cityscapes, to_label_ids
 from nnti.data.errors import denied, permissions_explained
-from nnti.data.images import read_photo
+from nnti.data.images import IMAGE_ENDINGS, read_photo
 from nnti.deploy import deploy
 from nnti.inference import Inference, predict
 from nnti.progress import progress_bar
@@ -21,7 +21,6 @@ from nnti.progress import progress_bar
 __all__ = ["FORMATS", "find_images", "fitting_scale", "predict_files"]
 
 FORMATS = ("palette", "cityscapes")
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")  # what counts in a folder
 CITYSCAPES_NAME = re.compile(r"(.+?_\d{6}_\d{6})(?:_|$)")  # <city>_<sequence>_<frame>
 
 
@@ -100,14 +99,14 @@ def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]
 
 def _below(folder: Path, output: Path | None) -> list[Path]:
     found = (Path(place) / name for place, _, names in os.walk(folder, onerror=_raise) for name in names)
-    files = [path for path in sorted(found) if path.suffix.lower() in ENDINGS and path.is_file()]
+    files = [path for path in sorted(found) if path.suffix.lower() in IMAGE_ENDINGS and path.is_file()]
     files = [path for path in files if not path.name.startswith(".")]
     if output is not None and output.resolve() == folder.resolve():
         raise DataError(f"{folder}: results would mix with the images; write them to another folder, --output OTHER")
     if output is not None and output.resolve().is_relative_to(folder.resolve()):
         files = [path for path in files if not path.resolve().is_relative_to(output.resolve())]
     if not files:
-        raise DataError(f"{folder} holds no image ({' '.join(ENDINGS)}), nor does any folder in it")
+        raise DataError(f"{folder} holds no image ({' '.join(IMAGE_ENDINGS)}), nor does any folder in it")
     return files
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from nnti.checkpoints import check_classes
 from nnti.config import Experiment
+from nnti.data import SegmentationDataset
 from nnti.optimization import poly
 from nnti.records import RunFolder
 from nnti.state import RunState
@@ -51,8 +53,9 @@ def _extended(saved: dict[str, Any], before: Experiment, experiment: Experiment)
     return {**saved, "extensions": [*saved["extensions"], step]}
 
 
-def check_data(run: RunFolder, saved: dict[str, Any], images: dict[str, int]) -> None:
-    """Raise RunError if a split has another number of images than when the run began."""
+def check_data(run: RunFolder, saved: dict[str, Any], images: dict[str, int], dataset: SegmentationDataset) -> None:
+    """Raise RunError if a split has another number of images than when the run began, or the data set other classes."""
+    check_classes(saved, dataset, run.last)
     for split, now in images.items():
         before = saved["images"][split]
         if now != before:

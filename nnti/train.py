@@ -88,7 +88,7 @@ class Fit:
         self.train_data = load_split(experiment, experiment.train_split, experiment.train_limit)
         self.val_data = load_split(experiment, experiment.val_split, experiment.val_limit)
         if saved:
-            check_data(self.run, saved, self._images())
+            check_data(self.run, saved, self._images(), self.train_data)
         self.loader = train_loader(experiment, self.train_data, self.device, self.world)
         torch.backends.cudnn.deterministic = True  # the same seed gives the same numbers
         self.model = self._build_model(pretrained=saved is None and self.world.main)

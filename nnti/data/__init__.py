@@ -1,12 +1,14 @@
 """Data sets: files in, (uint8 image, uint8 label) out. `load_dataset("voc", "train")` is the way in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from nnti.data.base import IGNORE_INDEX, DataError, SegmentationDataset, check_choice
 from nnti.data.cache import attach_cache
 from nnti.data.camvid import CamVid
 from nnti.data.cityscapes import Cityscapes
+from nnti.data.folder import Folder
 from nnti.data.statistics import class_frequencies, evenly_spread
 from nnti.data.voc import VOC
 from nnti.paths import miniature_root
@@ -19,6 +21,7 @@ __all__ = [
     "CamVid",
     "Cityscapes",
     "DataError",
+    "Folder",
     "SegmentationDataset",
     "attach_cache",
     "available",
@@ -64,22 +67,42 @@ DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
     "voc": VOC,
     "camvid": CamVid,
     "cityscapes": Cityscapes,
+    "folder": Folder,
     **MINIATURES,
 }
 
 
-def load_dataset(name: str, split: str, root: str | Path | None = None) -> SegmentationDataset:
-    """Return one split of the data set `name`, a key of `DATASETS`; raise DataError, with the fix, if it is missing."""
+def load_dataset(
+    name: str, split: str, root: str | Path | None = None, arguments: Mapping[str, Any] | None = None
+) -> SegmentationDataset:
+    """Return one split of the data set `name`, a key of `DATASETS`; raise DataError, with the fix, if it is missing.
+
+    `arguments` go to the constructors of data sets that take any, as the setting `dataset_arguments` has them.
+    """
     check_choice("data set", name, DATASETS)
-    return DATASETS[name](split, root)
+    given = {**(arguments or {}), **({} if root is None else {"root": root})}
+    takes = getattr(DATASETS[name], "arguments", ())
+    if arguments and not takes:
+        raise DataError(
+            f"dataset_arguments={dict(arguments)}: the data set '{name}' takes none; leave them out, or set dataset to "
+            f"{' or '.join(key for key, made in DATASETS.items() if getattr(made, 'arguments', ()))}"
+        )
+    for argument in arguments or {}:
+        check_choice("dataset_arguments: argument", argument, takes)
+    if takes and "root" not in given:
+        raise DataError(
+            f"the data set '{name}' needs to know where it lies: --set 'dataset_arguments={{\"root\": \"PATH\"}}', in "
+            'Python dataset_arguments={"root": "PATH"} (data check: --root PATH)'
+        )
+    return DATASETS[name](split=split, **given)
 
 
-def available(name: str) -> bool:
+def available(name: str, arguments: Mapping[str, Any] | None = None) -> bool:
     """Tell whether `load_dataset` would find train and val of `name`; a miniature can always be rendered."""
     check_choice("data set", name, DATASETS)
     if name in MINIATURES:
         return True
     try:
-        return all(load_dataset(name, split) for split in ("train", "val"))
+        return all(load_dataset(name, split, arguments=arguments) for split in ("train", "val"))
     except DataError:
         return False

@@ -21,6 +21,7 @@ __all__ = [
     "find_root",
     "read_image",
     "read_index_png",
+    "read_lines",
     "read_list",
 ]
 
@@ -44,6 +45,8 @@ class SegmentationDataset(torch.utils.data.Dataset):
     void_color = (224, 224, 192)
     ignore_index = IGNORE_INDEX
     decoded = None  # a copy of all samples; see `nnti.data.attach_cache`
+    encoding = ""  # what `read_label` depends on beside the files: a decoded copy is made anew when it changes
+    arguments: Sequence[str] = ()  # what an experiment's `dataset_arguments` may hold
 
     def __init__(self, root: Path, split: str, files: Iterable[tuple[str | Path, str | Path]]):
         self.root, self.split, self.files = Path(root), split, files
@@ -93,6 +96,10 @@ class SegmentationDataset(torch.utils.data.Dataset):
         self.check_label(label, path)
         return label
 
+    def image_name(self, path: Path) -> str:
+        """Return what results call an image: no two of a split have the same name."""
+        return path.stem
+
     def read_label(self, path: Path) -> torch.Tensor:
         """Read one label file as class numbers: uint8 (H, W)."""
         return torch.from_numpy(read_index_png(path))
@@ -119,6 +126,11 @@ def check_sizes(image: torch.Tensor, label: torch.Tensor, image_path: Path, labe
 
 def read_list(path: Path) -> list[str]:
     """Read a list file: one entry a line, in order; blank lines, spaces at the ends and CRLF do not matter."""
+    return [line for line in read_lines(path) if line]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a text file (UTF-8): all its lines, without spaces at the ends."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -127,7 +139,7 @@ def read_list(path: Path) -> list[str]:
         raise denied(path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the list {path} cannot be read ({error}); copy or download it again") from error
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in lines]
 
 
 def check_choice(what: str, choice: str, choices: Iterable[str]) -> None:

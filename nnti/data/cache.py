@@ -226,7 +226,7 @@ def _path(dataset: SegmentationDataset) -> Path:
 
 def _fingerprint(dataset: SegmentationDataset) -> str:
     """Sum up what the copy depends on: this code's format, the classes, and size and time of every file."""
-    summed = hashlib.sha256(f"{FORMAT} {dataset.name} {list(dataset.class_names)}".encode())
+    summed = hashlib.sha256(f"{FORMAT} {dataset.name} {list(dataset.class_names)}{dataset.encoding}".encode())
     for path in (path for pair in dataset.files for path in pair):
         try:
             state = path.stat()

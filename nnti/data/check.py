@@ -1,15 +1,18 @@
 """Look at every file of a data set and tell all that is wrong with it at once."""
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nnti.data import DATASETS, MINIATURES, DataError, SegmentationDataset, load_dataset
 from nnti.data.base import check_choice, check_sizes
+from nnti.data.errors import FaultyFiles
 from nnti.data.images import read_image
 from nnti.progress import progress_bar
 
@@ -37,31 +40,39 @@ class Checked:
     unseen: list[str] = field(default_factory=list)
 
 
-def check_dataset(name: str, root: str | Path | None = None, progress: bool = True) -> Checked:
+def check_dataset(
+    name: str, root: str | Path | None = None, progress: bool = True, arguments: Mapping[str, Any] | None = None
+) -> Checked:
     """Read all images and labels of all splits of a data set (a key of `nnti.data.DATASETS`), each file once.
 
-    Raises DataError if the data set is not there at all.
+    `root` and `arguments` are those of `nnti.data.load_dataset`. Raises DataError if the data set is not there at all.
     """
     check_choice("data set", name, DATASETS)
     splits = NEEDED if name in MINIATURES else DATASETS[name].splits
     found, opened = Checked(name), {}
     for split in splits:
         try:
-            opened[split] = load_dataset(name, split, root)
+            opened[split] = load_dataset(name, split, root, arguments)
+        except FaultyFiles as error:
+            found.faults += error.faults
+            if error.rest is not None:
+                opened[split] = error.rest
         except DataError as error:
             if split in NEEDED:
                 found.faults.append(str(error))
             else:
                 found.absent[split] = _in_one_line(error)
+    found.faults = list(dict.fromkeys(found.faults))  # those of all files come with every split
     if not opened:
-        raise DataError("\n".join(dict.fromkeys(found.faults)))
+        raise DataError("\n".join(found.faults))
     found.title = next(iter(opened.values())).title
     found.samples = {split: len(dataset) for split, dataset in opened.items()}
-    found.faults += _shared(opened)
-    pixels = torch.zeros(256, dtype=torch.int64)
-    for faults, counts in _inspected(opened, progress):
+    pixels, digests = torch.zeros(256, dtype=torch.int64), {}
+    for image, faults, counts, digest in _inspected(opened, progress):
         found.faults += faults
         pixels += counts
+        digests[image] = digest
+    found.faults += _shared(opened, digests)
     if "train" in opened:
         names = opened["train"].class_names
         found.unseen = [name for number, name in enumerate(names) if not pixels[number]]
@@ -75,22 +86,31 @@ def _in_one_line(error: DataError) -> str:
     return next(iter(reasons), first.removesuffix(". Looked in"))
 
 
-def _shared(opened: dict[str, SegmentationDataset]) -> list[str]:
-    """Name images that are learned from and measured on; some data sets have a folder per split, so names count."""
+def _shared(opened: dict[str, SegmentationDataset], digests: dict[Path, bytes | None]) -> list[str]:
+    """Name images that are learned from and measured on, by name (some data sets have a folder per split) or content.
+
+    `digests`: image → sum of its pixels, None for one that cannot be read.
+    """
     if "train" not in opened:
         return []
-    learned = {image.stem for image, _ in opened["train"].files}
-    return [
-        f"{image} is in the split '{split}' and in 'train' as well: remove it from one of them"
-        for split in HELD_OUT
-        if split in opened
-        for image, _ in opened[split].files
-        if image.stem in learned
-    ]
+    train = opened["train"]
+    names = {train.image_name(image) for image, _ in train.files}
+    learned = {digests[image]: image for image, _ in train.files if digests[image] is not None}
+    faults = []
+    for split in (split for split in HELD_OUT if split in opened):
+        for image, _ in opened[split].files:
+            if opened[split].image_name(image) in names:
+                faults.append(f"{image} is in the split '{split}' and in 'train' as well: remove it from one of them")
+            elif digests[image] in learned:
+                faults.append(
+                    f"{image} of the split '{split}' has the same pixels as {learned[digests[image]]} of 'train': "
+                    "remove one of them"
+                )
+    return faults
 
 
-def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterator[tuple[list[str], torch.Tensor]]:
-    """Yield (faults, pixels of each class if it is an image of `train`) for every pair of files, each once."""
+def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterator[tuple]:
+    """Yield (image file, faults, pixels of each class if it is an image of `train`, digest) for every pair of files."""
     tasks = {pair: (dataset, split) for split, dataset in reversed(opened.items()) for pair in dataset.files}
     threads = min(MOST_THREADS, os.cpu_count() or 1)
     with (
@@ -99,12 +119,14 @@ def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterat
     ):
         waiting = list(tasks.items())
         for first in range(0, len(waiting), 8 * threads):
-            for faults, counts in pool.map(_inspect, waiting[first : first + 8 * threads]):
+            for inspected in pool.map(_inspect, waiting[first : first + 8 * threads]):
                 bar.update()
-                yield faults, counts
+                yield inspected
 
 
-def _inspect(task: tuple[tuple[Path, Path], tuple[SegmentationDataset, str]]) -> tuple[list[str], torch.Tensor]:
+def _inspect(
+    task: tuple[tuple[Path, Path], tuple[SegmentationDataset, str]],
+) -> tuple[Path, list[str], torch.Tensor, bytes | None]:
     """Read an image and its label; a fault of one does not hide a fault of the other."""
     (image_path, label_path), (dataset, split) = task
     faults: list[str] = []
@@ -115,7 +137,9 @@ def _inspect(task: tuple[tuple[Path, Path], tuple[SegmentationDataset, str]]) ->
         if image is not None:
             _noted(faults, check_sizes, image, label, image_path, label_path)
     counted = label if label is not None and split == "train" else torch.empty(0, dtype=torch.uint8)
-    return faults, torch.bincount(counted.flatten(), minlength=256)
+    stored = None if image is None else image.permute(1, 2, 0).contiguous().numpy()  # no copy: as Pillow reads it
+    digest = None if stored is None else hashlib.blake2b(stored, digest_size=16).digest()
+    return image_path, faults, torch.bincount(counted.flatten(), minlength=256), digest
 
 
 def _noted(faults: list[str], read: Callable, *arguments) -> torch.Tensor | None:

@@ -4,11 +4,23 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["DataError", "denied", "permissions_explained"]
+__all__ = ["DataError", "FaultyFiles", "denied", "permissions_explained"]
 
 
 class DataError(RuntimeError):
     """A file of a data set is missing, damaged or not what it should be; the message names it and the fix."""
+
+
+class FaultyFiles(DataError):
+    """Several files of a data set are at fault.
+
+    Attributes:
+        faults: one text each. rest: the data set of the files that are in order, None where there is none.
+    """
+
+    def __init__(self, faults: list[str], rest: object = None):
+        super().__init__("\n".join(faults))
+        self.faults, self.rest = faults, rest
 
 
 def denied(path: str | os.PathLike) -> DataError:

@@ -10,7 +10,11 @@ from PIL import ExifTags, Image, ImageOps
 
 from nnti.data.errors import DataError, denied
 
-__all__ = ["read_image", "read_index_png", "read_photo", "reduced"]
+__all__ = [
+    "IMAGE_ENDINGS", "palette_of", "read_colour_png", "read_image", "read_index_png", "read_photo", "reduced",
+]  # fmt: skip
+
+IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")  # what counts in a folder
 
 SIXTEEN_TO_EIGHT = 257  # 65535 / 255
 ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -59,14 +63,34 @@ def read_photo(path: Path) -> torch.Tensor:
 
 
 def read_index_png(path: Path) -> np.ndarray:
-    """Read a palette or grey 8-bit PNG as its indices, uint8 (H, W); colours are never converted."""
-    with _open(path) as image:
-        if image.mode not in ("P", "L"):
+    """Read a palette, grey 8-bit or black-and-white PNG as its indices, uint8 (H, W); colours are never converted."""
+    with _open_png(path) as image:
+        if image.mode not in ("P", "L", "1"):
             raise DataError(
                 f"{path} has mode {image.mode}; a label file is a palette (P) or grey (L) 8-bit PNG of class numbers. "
                 "Was it saved as a colour picture? Restore the original file"
             )
-        return np.array(image)
+        return np.array(image, dtype=np.uint8)
+
+
+def read_colour_png(path: Path) -> np.ndarray:
+    """Read a PNG of up to 8 bits as the colours that it shows, uint8 (H, W, 3); DataError for what is transparent."""
+    with _open_png(path) as image:
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+            raise DataError(f"{path} has mode {image.mode}; a colour mask is an RGB PNG of 8 bits: export it as such")
+        paint = np.array(image.convert("RGBA"))
+    if paint[..., 3].min() < 255:
+        raise DataError(
+            f"{path} is transparent in {(paint[..., 3] < 255).sum()} pixels, which have no colour; fill them with the "
+            "colour of a class or of void and export the mask without transparency"
+        )
+    return paint[..., :3]
+
+
+def palette_of(path: Path) -> np.ndarray | None:
+    """Return the colours of a palette PNG, uint8 (up to 256, 3); None for a file without a palette."""
+    with _open_png(path) as image:
+        return np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3) if image.mode == "P" else None
 
 
 def reduced(image: torch.Tensor, longest: int) -> torch.Tensor:
@@ -93,6 +117,17 @@ def _from_integers(values: np.ndarray, path: Path) -> torch.Tensor:
         raise DataError(f"{path} holds numbers beyond 16 bits; save it as 8-bit RGB")
     grey = np.rint(values / SIXTEEN_TO_EIGHT).astype(np.uint8)
     return torch.from_numpy(grey).expand(3, -1, -1).contiguous()
+
+
+def _open_png(path: Path) -> Image.Image:
+    """Open a label file; JPEG and the like change values, whatever a file is called."""
+    image = _open(path)
+    if image.format != "PNG":
+        raise DataError(
+            f"{path} is a {image.format} inside, whatever its name; a label file is a PNG, because others may change "
+            "values along edges: export it anew from the tool that it was drawn with"
+        )
+    return image
 
 
 def _open(path: Path) -> Image.Image:

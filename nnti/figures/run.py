@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from nnti.checkpoints import check_classes
 from nnti.complexity import EXPERIMENTS, dataset_class
 from nnti.config import Experiment
 from nnti.data import SegmentationDataset, available, evenly_spread
@@ -61,7 +62,7 @@ def render_run(
     analysis = run.analysis()
     if analysis:
         figures |= {f"{name}_{kind}": figure for kind, figure in _errors(analysis, title).items()}
-    if pictures and run.best.is_file() and available(record["experiment"]["dataset"]):
+    if pictures and run.best.is_file() and _data_is_here(record["experiment"]):
         figures[f"{name}_triptychs"] = run_triptychs(run, progress=progress)
         if analysis:
             figures[f"{name}_best_and_worst"] = best_and_worst(run, analysis)
@@ -104,7 +105,7 @@ def best_and_worst(run: RunFolder, analysis: dict[str, Any]) -> Figure:
     are neighbours in a video, would show one scene: those shown lie `APART` images apart.
     """
     dataset = _val_data(run)
-    places = {image.stem: index for index, (image, _) in enumerate(dataset.files)}
+    places = {dataset.image_name(image): index for index, (image, _) in enumerate(dataset.files)}
     ranked = sorted(analysis["images"], key=lambda image: -image["mean_iou"])
     ranked = [places[image["image"]] for image in ranked]
     best = _apart(ranked)
@@ -140,6 +141,10 @@ def _apart(ranked: Sequence[int]) -> list[int]:
     return chosen
 
 
+def _data_is_here(settings: Mapping[str, Any]) -> bool:
+    return available(settings["dataset"], settings.get("dataset_arguments"))  # older records have none
+
+
 def _val_data(run: RunFolder) -> SegmentationDataset:
     experiment = run.experiment()
     return load_split(experiment, experiment.val_split, experiment.val_limit)
@@ -147,6 +152,7 @@ def _val_data(run: RunFolder) -> SegmentationDataset:
 
 def _predictions(run: RunFolder, dataset: SegmentationDataset, chosen: Sequence[int], progress: bool) -> list[Tensor]:
     model, checkpoint = load_model(run.best, resolve_device())
+    check_classes(checkpoint, dataset, run.best)
     precision = checkpoint["experiment"]["precision"]
     bar = progress_bar(chosen, desc=f"{run.path.name}: predictions", leave=False, disable=not progress)
     return [predict(model, dataset[index][0], precision=precision) for index in bar]

@@ -5,6 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 from nnti.augment import collate, cut, draw, place_random, warp
+from nnti.config import Experiment
 from nnti.data import available
 from nnti.figures import augmentation_gallery, best_and_worst, comparison, run_triptychs, save
 from nnti.loaders import crop_shape, load_split
@@ -28,7 +29,7 @@ def render_pictures(runs: dict[str, RunFolder], folder: str | Path | None = None
         folder: where to; None: figures/.
     """
     found = {name: _with_checkpoint(run) for name, run in runs.items()}
-    found = {name: run for name, run in found.items() if run and available(run.experiment().dataset)}
+    found = {name: run for name, run in found.items() if run and _data_is_here(run.experiment())}
     paths = []
     for run in found.values():
         name = run.path.name
@@ -46,6 +47,10 @@ def render_pictures(runs: dict[str, RunFolder], folder: str | Path | None = None
     if THREE["ENet"] in found:
         paths += save(_gallery(found[THREE["ENet"]]), "camvid_augmentation", folder)
     return [*paths, *(_light(path) for path in paths if path.suffix == ".png" and folder is None)]
+
+
+def _data_is_here(experiment: Experiment) -> bool:
+    return available(experiment.dataset, experiment.dataset_arguments)
 
 
 def _light(path: Path) -> Path:

@@ -1,0 +1,480 @@
+"""One's own data: a folder of images and masks, from its files to a trained network; every mistake with its fix."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import layouts
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from nnti.__main__ import main
+from nnti.config import Experiment, SettingError
+from nnti.data import CamVid, DataError, Folder, attach_cache, available, load_dataset
+from nnti.data.check import check_dataset
+from nnti.data.masks import distinct_colours
+from nnti.loaders import load_split
+from nnti.paths import data_roots
+from nnti.records import RunError, RunFolder, load_model
+from nnti.train import fit
+
+NAMES = [f"{place}/photo{number}" for place in ("park", "town") for number in range(5)]
+ROWS = [("ground", 0, 0, 0), ("tree", 0, 128, 0), ("car", 128, 0, 0), ("void", 255, 255, 255)]
+TABLE = np.array([row[1:] for row in ROWS], dtype=np.uint8)
+CSV = "name,red,green,blue\n" + "".join(f"{','.join(map(str, row))}\n" for row in ROWS)
+SETTINGS = ["epochs=1", "val_every=1", "base_size=48", "crop_size=32", "val_size=32", "batch_size=2"]
+
+
+def label_of(name: str) -> np.ndarray:
+    """Classes 0, 1, 2 and void, 255."""
+    return layouts.draw_label(name, 3, 255)
+
+
+def write_folder(root: Path, kind: str = "values", names=NAMES) -> Path:
+    """Write a folder of `names` with masks of "values" (grey), of a "palette", or of "colours"."""
+    for name in names:
+        label = label_of(name)
+        layouts.save_image(root / "images" / f"{name}.png", layouts.draw_image(name))
+        mask = root / "masks" / f"{name}.png"
+        if kind == "colours":
+            layouts.save_image(mask, TABLE[np.where(label == 255, 3, label)])
+        else:
+            (layouts.save_palette if kind == "palette" else layouts.save_image)(mask, label)
+    if kind == "colours":
+        (root / "colours.csv").write_text(CSV)
+    else:
+        (root / "classes.txt").write_text("ground\ntree\ncar\n")
+    return root
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch) -> Path:
+    for name in ("data", "runs", "figures", "cache"):
+        monkeypatch.setenv(f"NNTI_{name.upper()}", str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def fault_of(root: Path, **arguments) -> str:
+    """The error of opening a folder, or else of reading all of it."""
+    with pytest.raises(DataError) as error:
+        list(Folder(root, **arguments))
+    return str(error.value)
+
+
+def mask_path(root: Path, name: str) -> Path:
+    return root / "masks" / f"{name}.png"
+
+
+# what is read
+
+
+@pytest.mark.parametrize("kind", ["values", "palette", "colours"])
+def test_images_and_labels_come_back(tmp_path, kind):
+    root = write_folder(tmp_path / "my data", kind)
+    both = [Folder(root, split) for split in ("train", "val")]
+    found = [dataset.image_name(image) for dataset in both for image, _ in dataset.files]
+    assert sorted(found) == NAMES and [len(dataset) for dataset in both] == [8, 2]
+    for dataset in both:
+        assert (dataset.title, dataset.class_names) == ("my data", ("ground", "tree", "car"))
+        for index, (image, _) in enumerate(dataset.files):
+            name = dataset.image_name(image)
+            pixels, label = dataset[index]
+            np.testing.assert_array_equal(pixels.permute(1, 2, 0), layouts.draw_image(name))
+            np.testing.assert_array_equal(label, label_of(name))
+    own = np.array(layouts.voc_palette()).reshape(-1, 3)[:3]
+    colours = {"values": distinct_colours(3), "palette": own, "colours": TABLE[:3]}[kind]
+    np.testing.assert_array_equal(both[0].palette, colours)
+    assert both[0].void_color == {"colours": (255, 255, 255)}.get(kind, (224, 224, 192))
+
+
+def test_values_may_have_void_among_the_names_or_as_arguments(tmp_path):
+    root = write_folder(tmp_path)
+    (root / "classes.txt").write_text("ground\nVoid\ncar\n")
+    dataset = Folder(root)
+    expected = np.array([0, 255, 1], dtype=np.uint8)
+    name = dataset.image_name(dataset.files[0][0])
+    raw = label_of(name)
+    np.testing.assert_array_equal(dataset[0][1], np.where(raw == 255, 255, expected[np.minimum(raw, 2)]))
+    assert dataset.class_names == ("ground", "car")
+    two = Folder(root, classes=["ground", "tree"], void=[2, 255])
+    np.testing.assert_array_equal(two[0][1], np.where(raw >= 2, 255, raw))
+
+
+@pytest.mark.parametrize("form", ["list", "dict", "frame", "json", "semicolons"])
+def test_a_colour_table_has_many_forms(tmp_path, form):
+    root = write_folder(tmp_path, "colours")
+    expected = Folder(root)
+    table = {
+        "list": ROWS,
+        "dict": {name: colour for name, *colour in ROWS},
+        "frame": pd.DataFrame(ROWS, columns=["name", "red", "green", "blue"]),
+        "json": json.loads(json.dumps(ROWS)),
+    }.get(form)
+    if form == "semicolons":  # as Excel writes it in some countries
+        (root / "colours.csv").write_text("\ufeff" + CSV.replace(",", ";").replace("\n", "\r\n"), encoding="utf-8")
+    else:
+        (root / "colours.csv").unlink()
+    dataset = Folder(root, colours=table)
+    assert dataset.encoding == expected.encoding
+    assert torch.equal(dataset[0][1], expected[0][1])
+
+
+def test_colours_are_read_whatever_mode_shows_them(tmp_path):
+    root = write_folder(tmp_path, "colours")
+    for name, mode in zip(NAMES, ("P", "RGBA"), strict=False):
+        Image.open(mask_path(root, name)).convert(mode).save(mask_path(root, name))
+    for split in ("train", "val"):
+        dataset = Folder(root, split)
+        for index, (image, _) in enumerate(dataset.files):
+            np.testing.assert_array_equal(dataset[index][1], label_of(dataset.image_name(image)))
+
+
+def test_black_and_white_masks_are_colours_or_values_but_never_void_by_chance(tmp_path):
+    root = write_folder(tmp_path)
+    for name in NAMES:
+        layouts.save_image(mask_path(root, name), np.where(label_of(name) == 1, 255, 0).astype(np.uint8))
+    (root / "classes.txt").write_text("ground\ntree\n")
+    assert "white is a class, write a colours.csv" in fault_of(root)
+    assert 255 in Folder(root, void=[255])[0][1]
+    (root / "classes.txt").unlink()
+    dataset = Folder(root, colours={"ground": (0, 0, 0), "tree": (255, 255, 255)})
+    np.testing.assert_array_equal(dataset[0][1], label_of(dataset.image_name(dataset.files[0][0])) == 1)
+    for name in NAMES:
+        Image.open(mask_path(root, name)).convert("1").save(mask_path(root, name))
+    assert torch.equal(Folder(root, classes=["ground", "tree"])[0][1], dataset[0][1])
+
+
+def test_generated_colours_are_far_apart_from_each_other_and_from_void():
+    colours = distinct_colours(255).astype(int)
+    for count, distance in ((5, 150), (20, 80), (255, 40)):
+        some = np.concatenate([colours[:count], [Folder.void_color]])
+        apart = np.linalg.norm(some[:, None] - some, axis=-1) + 1000 * np.eye(count + 1)
+        assert apart.min() > distance
+    np.testing.assert_array_equal(distinct_colours(7), colours[:7])
+
+
+def test_a_palette_of_greys_is_nobodys_choice(tmp_path):
+    root = write_folder(tmp_path, "palette")
+    for name in NAMES:
+        mask = Image.open(mask_path(root, name))
+        mask.putpalette([grey for grey in range(256) for _ in range(3)])
+        mask.save(mask_path(root, name))
+    np.testing.assert_array_equal(Folder(root).palette, distinct_colours(3))
+
+
+# splits
+
+
+def test_the_split_depends_on_names_and_seed_alone(tmp_path, monkeypatch):
+    root = write_folder(tmp_path / "one")
+    walk = os.walk
+
+    def backwards(*arguments, **options):
+        for place, folders, names in walk(*arguments, **options):
+            folders.sort(reverse=True)
+            yield place, folders, names[::-1]
+            folders.sort(reverse=True)
+
+    def names(root, split, **arguments):
+        dataset = Folder(root, split, **arguments)
+        return [dataset.image_name(image) for image, _ in dataset.files]
+
+    val = names(root, "val")
+    assert val == ["park/photo3", "town/photo0"]  # the same on every machine
+    monkeypatch.setattr(os, "walk", backwards)
+    shutil.copytree(root, tmp_path / "two")
+    assert names(tmp_path / "two", "val") == val
+    assert sorted(val + names(root, "train")) == NAMES
+    assert names(root, "val", val_share=0.5)[:] != val and len(names(root, "val", val_share=0.5)) == 5
+    assert len({tuple(names(root, "val", seed=seed)) for seed in range(8)}) > 3
+    assert len(names(root, "val", val_share=0.001)) == len(names(root, "train", val_share=0.999)) == 1
+
+
+def test_lists_say_what_is_in_a_split(tmp_path):
+    root = write_folder(tmp_path)
+    layouts.write_list(root / "train.txt", ["town/photo1", "park/photo0.png", "park\\photo2"])
+    layouts.write_list(root / "val.txt", ["town/photo3"])
+    dataset = Folder(root)
+    assert [dataset.image_name(image) for image, _ in dataset.files] == ["town/photo1", "park/photo0", "park/photo2"]
+    assert "leave out val_share and seed" in fault_of(root, seed=1)
+    layouts.write_list(root / "val.txt", ["town/photo1", "town/photo33"])
+    fault = fault_of(root)
+    assert "'town/photo1', which is in train.txt already" in fault
+    assert "'town/photo33', which is no image with a mask; did you mean 'town/photo3'" in fault
+    (root / "val.txt").unlink()
+    assert "train.txt but no val.txt" in fault_of(root)
+
+
+def test_relative_roots_are_looked_for_here_and_then_in_the_data_roots(places):
+    there = write_folder(places / "data" / "mine")
+    assert Folder("mine").root == there
+    here = write_folder(places / "mine")
+    assert Folder("mine").root == here
+    fault = fault_of("mien")
+    assert all(str(root / "mien") in fault for root in (places, *data_roots())) and "root=" in fault
+
+
+# mistakes
+
+
+def test_all_faults_of_pairing_are_told_at_once(tmp_path, capsys):
+    root = write_folder(tmp_path / "mine")
+    a, b, c, d, e, f, *_ = NAMES
+    mask_path(root, a).unlink()
+    mask_path(root, b).rename(mask_path(root, f"{b}_mask"))
+    shutil.copy(root / "images" / f"{c}.png", root / "images" / f"{c}.JPG")
+    Image.open(mask_path(root, d)).save(mask_path(root, d).with_suffix(".jpg"))
+    mask_path(root, d).unlink()
+    (root / "images" / f"{e}.png").rename(root / "images" / f"{e}.heic")
+    layouts.save_image(mask_path(root, f), np.full((9, 9), 7, np.uint8))  # two more, for who reads files
+    parts = [f"{a}.png is an image without mask; add the mask", f"{b}.png is an image without mask; was '{b}_mask'",
+             f"{b}_mask.png is a mask without image; was '{b}'", f"{c}.JPG and ", "are images of one name",
+             f"{d}.jpg is a JPG mask: its compression invents values",
+             f"{e}.png is a mask without image; photo4.heic is not read"]  # fmt: skip
+    fault = fault_of(root)
+    assert all(part in fault for part in parts), fault
+    assert len(fault.splitlines()) == len(parts) - 1
+    assert main(["data", "check", "folder", "--root", str(root), "--quiet"]) == 1
+    said = capsys.readouterr().out
+    more = ["holds values beyond the classes: 7 (81 pixels)", "images in train 5, val 1; 7 faults"]
+    assert all(said.count(part) == 1 for part in (*parts, *more)), said
+
+
+def test_size_and_damage_are_found_with_the_rest(tmp_path):
+    root = write_folder(tmp_path)
+    layouts.save_image(mask_path(root, NAMES[0]), np.zeros((5, 5), np.uint8))
+    (root / "images" / f"{NAMES[1]}.png").write_bytes(b"PNG?")
+    faults = check_dataset("folder", root, progress=False).faults
+    assert len(faults) == 2 and "one of them was resized" in "".join(faults) and "half copied" in "".join(faults)
+
+
+def test_the_same_picture_in_train_and_val_is_found_by_its_content(tmp_path):
+    root = write_folder(tmp_path)
+    train, val = (Folder(root, split).files[0] for split in ("train", "val"))
+    for source, target in zip(train, val, strict=True):
+        shutil.copy(source, target)
+    (fault,) = check_dataset("folder", root, progress=False).faults
+    assert f"{val[0]} of the split 'val' has the same pixels as {train[0]} of 'train'" in fault
+    for name in ("park/same", "town/same"):  # one file name in two folders is no fault
+        write_folder(root, names=[name])
+    assert len(check_dataset("folder", root, progress=False).faults) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("red,green\n", "its first line is 'red,green', and must be name,red,green,blue"),
+        ("", "must be name,red,green,blue"),
+        (CSV + "bus,1,2\n", "line 6 has 3 cells"),
+        (CSV + "bus,1,2,256\n", r"line 6 is \['bus', '1', '2', '256'\].*0 … 255"),
+        (CSV + "bus,1,2,blue\n", "line 6 is .*whole numbers"),
+        (CSV + ",1,2,3\n", "line 6: the name is ''"),
+        (CSV + "car,1,2,3\n", "classes 2 and 3 are both called 'car'"),
+        (CSV + "bus,0,128,0\n", r"'tree' and 'bus' have the same colour \(0, 128, 0\)"),
+        ("name,red,green,blue\nvoid,0,0,0\n", "names no class"),
+        (
+            "name,red,green,blue\n" + "".join(f"c{i},{i % 256},{i // 256},0\n" for i in range(256)),
+            "has 256 classes; 255",
+        ),
+    ],
+)
+def test_wrong_colour_tables_are_named(tmp_path, text, message):
+    root = write_folder(tmp_path, "colours")
+    (root / "colours.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"colours\.csv.*{message}"):
+        Folder(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no class"),
+        ("ground\n\ncar\n", "line 2 is empty"),
+        ("ground\ntree\ntree\n", "classes 1 and 2 are both called 'tree'"),
+        ("".join(f"c{number}\n" for number in range(256)), "has 256 classes; 255 are the most"),
+        ("void\n" * 2 + "".join(f"c{number}\n" for number in range(255)), "has 257 lines"),
+        ("ground\ntree\n", r"values beyond the classes: 2 \(\d+ pixels\).*values 0 to 1, void is \[255\]"),
+    ],
+)
+def test_wrong_names_are_named(tmp_path, text, message):
+    root = write_folder(tmp_path)
+    (root / "classes.txt").write_text(text)
+    with pytest.raises(DataError, match=rf"classes\.txt.*{message}|{message}"):
+        list(Folder(root))
+
+
+def test_what_masks_hold_is_told_to_who_has_yet_to_write_it_down(tmp_path):
+    for kind, held in (("values", "holds the values 0, "), ("colours", "holds the colours (0, 0, 0), ")):
+        root = write_folder(tmp_path / kind, kind)
+        for name in ("classes.txt", "colours.csv"):
+            (root / name).unlink(missing_ok=True)
+        fault = fault_of(root)
+        assert "lacks classes.txt" in fault and "name,red,green,blue" in fault and held in fault
+
+
+def test_foreign_colours_are_named_with_their_pixels_and_the_nearest_known(tmp_path):
+    root = write_folder(tmp_path, "colours")
+    path = Folder(root).files[0][1]
+    mask = np.array(Image.open(path))
+    mask[:2, :3] = (127, 1, 0)
+    layouts.save_image(path, mask)
+    assert "(127, 1, 0) in 6 pixels (nearest: car (128, 0, 0))" in fault_of(root)
+    size = mask.shape[1::-1]
+    Image.fromarray(mask).resize((20, 20)).resize(size, Image.Resampling.BILINEAR).save(path)
+    assert "JPEG compression or from smoothed edges (anti-aliasing)" in fault_of(root)
+    Image.fromarray(mask).save(path, format="JPEG")
+    assert "is a JPEG inside, whatever its name" in fault_of(root)
+    Image.fromarray(mask).convert("RGBA").resize(size).save(path)
+    faded = Image.open(path)
+    faded.putalpha(100)
+    faded.save(path)
+    assert "is transparent in" in fault_of(root)
+    layouts.save_image(path, np.ones(mask.shape[:2], np.uint8))
+    assert "If the masks hold class numbers, remove" in fault_of(root)
+
+
+def test_other_mistakes_say_what_to_do(tmp_path):
+    root = write_folder(tmp_path / "mine")
+    for arguments, message in (
+        ({"split": "train_aug"}, "set train_split=train"),
+        ({"masks": "labels"}, "lacks the folder labels (it holds images, masks); rename them, or say"),
+        ({"images": "."}, "two folders beside each other"),
+        ({"images": 3}, "images=3"),
+        ({"val_share": 1}, "val_share=1: it must be a number between 0 and 1"),
+        ({"seed": "a"}, "seed='a'"),
+        ({"void": 256}, "void=256: it must be a value from 0 to 255"),
+        ({"void": 1}, "the value 1 is 'tree' and in void=[1]"),
+        ({"classes": "abc"}, "classes='abc': it must be a list"),
+        ({"colours": "abc"}, "colours='abc': it must be a list"),
+        ({"colours": [("a", 0, 0)]}, "colours, row 1 is ('a', 0, 0)"),
+        ({"colours": pd.DataFrame({"name": ["a"]})}, "lacks red, green, blue"),
+        ({"colours": ROWS}, "name other classes, or in another order" if False else "colour table suffices"),
+    ):
+        if "colours" in arguments and arguments["colours"] is ROWS:
+            (root / "classes.txt").write_text("tree\nground\ncar\n")
+        assert message in fault_of(root, **arguments), arguments
+    assert "void=0 is for masks of values" in fault_of(write_folder(tmp_path / "two", "colours"), void=0)
+    for path in (root / "images").rglob("*.png"):
+        path.unlink()
+    assert "holds no image (.bmp" in fault_of(root)
+    assert "1 image with a mask; it takes two" in fault_of(write_folder(tmp_path / "one", names=NAMES[:1]))
+
+
+# as an experiment
+
+
+def test_dataset_arguments_are_checked(places):
+    write_folder(places / "mine")
+    tiny = Experiment.load("enet_folder")
+    assert len(load_split(tiny.replace(dataset_arguments={"root": "mine", "val_share": 0.5}), "val")) == 5
+    assert available("folder", {"root": "mine"}) and not available("folder", {"root": "yours"})
+    assert not available("folder")
+    for arguments, message in (
+        ({}, "needs to know where it lies"),
+        ({"root": "mine", "val_shar": 0.1}, "'val_shar' is not one of root, .*did you mean 'val_share'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load_split(tiny.replace(dataset_arguments=arguments), "train")
+    with pytest.raises(DataError, match="'camvid' takes none.*set dataset to folder"):
+        load_dataset("camvid", "train", arguments={"root": "mine"})
+    with pytest.raises(SettingError, match="dataset_arguments must hold plain JSON"):
+        tiny.replace(dataset_arguments={"colours": pd.DataFrame()})
+    before = {key: value for key, value in tiny.to_dict().items() if key != "dataset_arguments"}
+    assert Experiment.from_dict(before) == tiny  # as written before there was this setting
+
+
+def test_a_decoded_copy_is_made_anew_when_the_classes_change(places):
+    root = write_folder(places / "mine", "colours")
+    first = Folder(root)
+    assert attach_cache(first, "disk", progress=False) == "disk"
+    again = Folder(root)
+    assert attach_cache(again, "disk", build=False) == "disk" and torch.equal(again[0][1], first.read(0)[1])
+    swapped = [("ground", 0, 128, 0), ("tree", 0, 0, 0), *ROWS[2:]]  # the same names, other colours
+    for other in (Folder(root, colours=swapped), Folder(root, seed=1), Folder(root, "val")):
+        assert attach_cache(other, "disk", build=False) == "none"
+
+
+def test_from_a_folder_to_a_trained_network_and_back(places, capsys):
+    write_folder(places / "my_data", "colours")
+    command = ["train", "enet_folder", "--quiet", "--set", 'dataset_arguments={"root": "my_data"}', *SETTINGS]
+    assert main(command) == 0
+    assert "epoch 1/1  train loss" in capsys.readouterr().out
+    run = RunFolder(places / "runs" / "enet_folder")
+    _, checkpoint = load_model(run.best)
+    assert checkpoint["class_names"] == ["ground", "tree", "car"] and checkpoint["palette"] == TABLE[:3].tolist()
+    assert checkpoint["experiment"]["dataset_arguments"] == {"root": "my_data"}
+    assert run.record()["data"]["title"] == "my_data"
+
+    assert main(["evaluate", "enet_folder", "--quiet"]) == 0
+    score = run.record()["validation"]["full"]["mean_iou"]
+    assert f"mean IoU {score:.4f}" in capsys.readouterr().out
+    Image.fromarray(layouts.draw_image("photo7")).save("photo.jpg")
+    assert main(["predict", "enet_folder", "photo.jpg", "--output", "out"]) == 0
+    assert Image.open("out/photo_labels.png").getpalette()[:9] == TABLE[:3].flatten().tolist()
+    assert main(["analyze", "enet_folder", "--quiet"]) == 0
+    assert [image["image"] for image in run.analysis()["images"]] == ["park/photo3", "town/photo0"]
+    made = {path.stem for path in (places / "figures").iterdir()}
+    assert {"enet_folder_triptychs", "enet_folder_best_and_worst"} <= made
+
+    assert main([*command[: -len(SETTINGS)], *SETTINGS, "epochs=2", "--extend"]) == 0
+    assert "goes on after epoch 1" in capsys.readouterr().out
+    (places / "my_data/colours.csv").write_text(CSV.replace("tree,", "bush,"))
+    for refused in (["evaluate", "enet_folder"], ["analyze", "enet_folder"], command):
+        assert main([*refused, "--quiet"] if refused is not command else [*refused, "epochs=2"]) == 1
+        assert "was trained with 3 classes (ground, tree, car)" in capsys.readouterr().err
+
+
+def test_from_python_and_from_any_base(places):
+    root = write_folder(places / "mine", "palette")
+    tiny = {"epochs": 1, "base_size": 48, "crop_size": 32, "val_size": 32, "batch_size": 2}
+    experiment = Experiment.load("r2unet_cityscapes_miniature").replace(
+        name="mine", dataset="folder", dataset_arguments={"root": str(root), "void": 255}, **tiny
+    )
+    run = fit(experiment, progress=False)
+    assert len(list(run)) == 1
+    assert load_model(run.run.best)[1]["palette"] == run.train_data.palette.tolist()
+    (root / "classes.txt").write_text("tree\nground\ncar\n")
+    with pytest.raises(RunError, match="was trained with 3 classes"):
+        fit(experiment, progress=False)
+
+
+def test_check_takes_the_arguments_of_a_folder(places, capsys):
+    write_folder(places / "mine")
+    (places / "mine/images").rename(places / "mine/photos")
+    command = ["data", "check", "folder", "--root", "mine", "--quiet"]
+    assert main(command) == 1
+    assert "lacks the folder images (it holds masks, photos)" in capsys.readouterr().err
+    assert main([*command, "--set", "images=photos", "val_share=0.5"]) == 0
+    assert "mine: images in train 5, val 5; no faults" in capsys.readouterr().out
+    assert main(["data", "check", "folder"]) == 1
+    assert "--root PATH" in capsys.readouterr().err
+    assert main(["data", "camvid", "--set", "void=1"]) == 1
+    assert "--set goes with check only" in capsys.readouterr().err
+
+
+def test_real_labels_come_back_through_their_colours(tmp_path):
+    if not available("camvid"):
+        pytest.skip("CamVid is not here: python -m nnti data camvid")
+    camvid = CamVid("val")
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    colours[: camvid.num_classes] = camvid.palette
+    for index in range(0, 100, 20):
+        image, label = camvid[index]
+        name = camvid.files[index][0].stem
+        layouts.save_image(tmp_path / "images" / f"{name}.png", image.permute(1, 2, 0).numpy())
+        layouts.save_image(tmp_path / "masks" / f"{name}.png", colours[label.numpy()])
+    table = dict(zip(camvid.class_names, camvid.palette.tolist(), strict=True)) | {"void": camvid.void_color}
+    by_name = {image.stem: index for index, (image, _) in enumerate(camvid.files)}
+    seen = 0
+    for split in ("train", "val"):
+        folder = Folder(tmp_path, split, colours=table)
+        assert folder.class_names == camvid.class_names
+        for index, (image, _) in enumerate(folder.files):
+            assert torch.equal(folder[index][1], camvid[by_name[image.stem]][1])
+            seen += 1
+    assert seen == 5
