@@ -11,6 +11,7 @@ my_data/
 import difflib
 import hashlib
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ SAMPLES = 4  # masks that are looked at when a folder is opened
 LISTED = 100  # faults of one kind that are told one by one
 COMPARED = 1000  # names among which one is looked for that might have been meant
 
-Files = dict[str, list[Path]]  # name → the files of this name
+Files = dict[str, list[str]]  # name → the paths of this name: as text, of which there may be many thousands
 
 
 class Folder(SegmentationDataset):
@@ -84,7 +85,7 @@ class Folder(SegmentationDataset):
         self.title, self._images = folder.resolve().name, folder / images
         pairs, faults = _pairs(folder / images, folder / masks)
         try:
-            self._masks = _encoding(folder, [mask for _, mask in pairs.values()], classes, colours, void)
+            self._masks = _encoding(folder, [Path(mask) for _, mask in pairs.values()], classes, colours, void)
             names, wrong = _split(folder, pairs, split, val_share, seed)
         except DataError as error:
             raise FaultyFiles([*faults, str(error)]) from None
@@ -96,7 +97,7 @@ class Folder(SegmentationDataset):
 
     def image_name(self, path: Path) -> str:
         """Return the path below images/ without the ending, which is what lists and results call an image."""
-        return _name(path, self._images)
+        return _name(os.path.relpath(path, self._images))
 
     def read_label(self, path: Path) -> torch.Tensor:
         """Read a mask as class numbers, uint8 (H, W); raise DataError for values and colours that stand for nothing."""
@@ -145,14 +146,14 @@ def _check_parts(place: Path, parts: Sequence[str]) -> None:
         )
 
 
-def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
     """Return {name: (image, mask)} in the order of names, and all that is wrong with the rest."""
     pictures, others = _listing(images, IMAGE_ENDINGS)
     drawn, unread = _listing(masks, (MASK_ENDING,))
     faults = [*_doubled(pictures, "images"), *_doubled(drawn, "masks"), *_wrong_masks(unread, drawn)]
     for files, partners, kinds, spare in (
-        (pictures, {**unread, **drawn}, ("image", "mask"), [name for name in drawn if name not in pictures]),
-        (drawn, pictures, ("mask", "image"), [name for name in pictures if name not in drawn]),
+        (pictures, {**unread, **drawn}, ("image", "mask"), _by_digits(name for name in drawn if name not in pictures)),
+        (drawn, pictures, ("mask", "image"), _by_digits(name for name in pictures if name not in drawn)),
     ):
         alone = sorted(name for name in files if name not in partners)
         told = [_unpaired(files[name][0], name, kinds, spare, others) for name in alone[:LISTED]]
@@ -172,11 +173,12 @@ def _listing(folder: Path, endings: Sequence[str]) -> tuple[Files, Files]:
     others: Files = {}
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in sorted(names):
-            path = Path(place, name)
-            if not name.startswith("."):
-                found = chosen if path.suffix.lower() in endings else others
-                found.setdefault(_name(path, folder), []).append(path)
+        below = os.path.relpath(place, folder)
+        for file in sorted(name for name in names if not name.startswith(".")):
+            found = chosen if _ending(file) in endings else others
+            found.setdefault(_name(os.path.join("" if below == "." else below, file)), []).append(
+                os.path.join(place, file)
+            )
     return chosen, others
 
 
@@ -185,13 +187,17 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _name(path: Path, folder: Path) -> str:
-    """Return the path below a folder without the ending; systems differ in how they write letters with accents."""
-    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+def _name(path: str) -> str:
+    """Return a path without its ending, the same on every system: slashes and the way accents are kept differ."""
+    return unicodedata.normalize("NFC", os.path.splitext(path)[0].replace(os.sep, "/"))
+
+
+def _ending(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 def _doubled(files: Files, what: str) -> list[str]:
-    found = [f"{' and '.join(map(str, paths))} are {what} of one name; remove or rename all but one"
+    found = [f"{' and '.join(paths)} are {what} of one name; remove or rename all but one"
              for paths in files.values() if len(paths) > 1]  # fmt: skip
     return _shortened(found, len(found), f"{what} of one name")
 
@@ -201,34 +207,43 @@ def _wrong_masks(unread: Files, drawn: Files) -> list[str]:
     found = []
     for name, paths in unread.items():
         path = paths[0]
-        if path.suffix.lower() in (".jpg", ".jpeg", ".webp"):
+        if _ending(path) in (".jpg", ".jpeg", ".webp"):
             reason = "its compression invents values along edges that are no class. Export it anew as PNG"
-        elif path.suffix.lower() in IMAGE_ENDINGS:
+        elif _ending(path) in IMAGE_ENDINGS:
             reason = "masks are read from PNG only. Save it as PNG, without changing its colours"
         else:
             continue
-        beside = f", or remove it: {drawn[name][0].name} lies beside it" if name in drawn else ""
-        found.append(f"{path} is a {path.suffix[1:].upper()} mask: {reason}{beside}")
+        beside = f", or remove it: {os.path.basename(drawn[name][0])} lies beside it" if name in drawn else ""
+        found.append(f"{path} is a {_ending(path)[1:].upper()} mask: {reason}{beside}")
     return _shortened(found, len(found), "masks that are no PNG")
 
 
-def _unpaired(path: Path, name: str, kinds: tuple[str, str], spare: list[str], others: Files) -> str:
+def _unpaired(path: str, name: str, kinds: tuple[str, str], spare: dict[str, list[str]], others: Files) -> str:
     """Say that a file has no partner, and which file might have been meant."""
     kind, wanted = kinds
     near = _nearest(name, spare)
-    if near:
+    if kind == "mask" and name in others:
+        hint = f"; {os.path.basename(others[name][0])} is not read as an image: save it as JPEG or PNG"
+    elif near:
         hint = f"; was '{near}' meant? Names must be equal up to the ending"
-    elif kind == "mask" and name in others:
-        hint = f"; {others[name][0].name} is not read as an image: save it as JPEG or PNG"
     else:
         hint = f"; add the {wanted}, or remove the {kind}"
     return f"{path} is {'an image' if kind == 'image' else 'a mask'} without {wanted}{hint}"
 
 
-def _nearest(name: str, names: Sequence[str]) -> str | None:
-    """Return which of `names` might have been meant, by its letters or because it goes on as `name` does."""
-    close = difflib.get_close_matches(name, names[:COMPARED], n=1)
-    return next((other for other in (*close, *names) if other in close or other.startswith(name)), None)
+def _by_digits(names: Iterable[str]) -> dict[str, list[str]]:
+    """Sort names by their digits, which are hardly ever misspelt."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(re.sub(r"\D", "", name), []).append(name)
+    return found
+
+
+def _nearest(name: str, names: Mapping[str, list[str]]) -> str | None:
+    """Return which of `names`, by digits, might have been meant: a longer form, the beginning, or a similar one."""
+    same = names.get(re.sub(r"\D", "", name), [])
+    longer = [other for other in same if other.startswith(name) or name.startswith(other)]
+    return next(iter(longer or difflib.get_close_matches(name, same[:COMPARED], n=1)), None)
 
 
 def _shortened(faults: list[str], count: int, what: str) -> list[str]:
@@ -299,30 +314,29 @@ def _drawn(names: list[str], split: str, val_share: float, seed: int, folder: Pa
             f"{folder} has {len(names)} image with a mask; it takes two at least, one to train and one for val"
         )
     held_out = min(max(1, round(val_share * len(names))), len(names) - 1)
-    ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode(errors="surrogateescape")).digest())
     return sorted(ranked[:held_out] if split == "val" else ranked[held_out:])
 
 
 def _listed(lists: Mapping[str, Path], pairs: Mapping[str, Any], split: str) -> tuple[list[str], list[str]]:
     """Read the lists of both splits: names that are images, each once, and faults."""
     faults: list[str] = []
-    chosen: dict[str, str] = {}  # name → its split
+    known, chosen = _by_digits(pairs), {}  # name → its split
     for part, path in lists.items():
         for entry in read_list(path):
             name = _entry(entry, pairs)
             if name not in pairs:
-                near = _nearest(name, list(pairs)) if len(faults) < LISTED else None
+                near = _nearest(name, known)
                 hint = f"; did you mean '{near}'?" if near else "; remove it, or add the files"
                 faults.append(f"{path} names '{entry}', which is no image with a mask{hint}")
             elif name in chosen:
                 faults.append(f"{path} names '{entry}', which is in {chosen[name]}.txt already; remove one of them")
             else:
                 chosen[name] = part
-    return [name for name, part in chosen.items() if part == split], faults
+    return [name for name, part in chosen.items() if part == split], _shortened(faults, len(faults), "names in lists")
 
 
 def _entry(entry: str, pairs: Iterable[str]) -> str:
     """Return the name that a line of a list means, with or without the image's ending."""
     name = unicodedata.normalize("NFC", entry.replace("\\", "/"))
-    bare = Path(name)
-    return bare.with_suffix("").as_posix() if name not in pairs and bare.suffix.lower() in IMAGE_ENDINGS else name
+    return _name(name) if name not in pairs and _ending(name) in IMAGE_ENDINGS else name
