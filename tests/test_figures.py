@@ -329,7 +329,7 @@ def test_render_finished_run_without_checkpoint(run, tmp_path):
 
 
 def test_render_half_finished_run_with_and_without_checkpoint(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("nnti.figures.run.available", lambda name: True)
+    monkeypatch.setattr("nnti.figures.run.available", lambda *dataset: True)
     monkeypatch.setattr("nnti.figures.run.load_split", lambda experiment, split, limit: Toy(split))
     monkeypatch.setattr("nnti.figures.run.curves", figures.learning_rate)  # drawn by other tests, and slow
     assert figures.render_run(run, tmp_path, progress=False) == []
@@ -338,7 +338,7 @@ def test_render_half_finished_run_with_and_without_checkpoint(run, tmp_path, mon
     trained = {"experiment": run.experiment().to_dict(), "class_names": list(Toy.class_names), "epoch": 6}
     run.checkpoints.save(run.best, {**trained, "model": ENet(4).state_dict()})
     assert {"toy_triptychs.pdf", "toy_triptychs.png"} < set(names(figures.render_run(run, tmp_path, progress=False)))
-    monkeypatch.setattr("nnti.figures.run.available", lambda name: False)
+    monkeypatch.setattr("nnti.figures.run.available", lambda *dataset: False)
     assert len(figures.render_run(run, tmp_path, progress=False)) == 4
 
 
