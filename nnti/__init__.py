@@ -19,7 +19,7 @@ _HOMES = {
     "nnti.augment": ("collate", "cut", "draw", "place_random", "warp"),
     "nnti.complexity": ("complexity",),
     "nnti.config": ("Experiment", "SettingError"),
-    "nnti.data": ("DataError", "class_frequencies", "evenly_spread", "load_dataset"),
+    "nnti.data": ("DataError", "Folder", "class_frequencies", "evenly_spread", "load_dataset"),
     "nnti.device": ("device_name", "resolve_device"),
     "nnti.evaluate": ("prepare",),
     "nnti.inference": ("Inference", "predict", "probabilities"),

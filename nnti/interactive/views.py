@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import nn
 
+from nnti.checkpoints import check_classes
 from nnti.config import Experiment
 from nnti.data import DataError, SegmentationDataset
 from nnti.device import resolve_device
@@ -42,6 +43,7 @@ def load_views(source: str | Path | RunFolder | SegmentationDataset, split: str 
     model, checkpoint = load_model(run.best, resolve_device(device))
     experiment = Experiment.from_dict(checkpoint["experiment"])
     dataset = load_split(experiment, split or experiment.val_split)
+    check_classes(checkpoint, dataset, run.best)
     return Views(dataset, run, model, experiment)
 
 
@@ -72,7 +74,7 @@ class Views:
         segmented = None
         if self.model is not None:
             segmented = Segmented(probabilities(self.model, image, precision=self._experiment.precision))
-        return View(self.dataset.files[index][0].stem, to_picture(image), truth.numpy(), segmented)
+        return View(self.dataset.image_name(self.dataset.files[index][0]), to_picture(image), truth.numpy(), segmented)
 
     def scores(self, say: Callable[[str], None]) -> list[float]:
         """Return the mean IoU of every image; found once, from the run's analysis.json or by segmenting all.
@@ -100,7 +102,7 @@ class Views:
         if analysis is None or analysis["split"] != self.dataset.split:
             return None
         known = {image["image"]: image["mean_iou"] for image in analysis["images"]}
-        names = [image.stem for image, _ in self.dataset.files]
+        names = [self.dataset.image_name(image) for image, _ in self.dataset.files]
         return [known[name] for name in names] if known.keys() >= set(names) else None
 
     def _score(self, index: int, say: Callable[[str], None]) -> float:
