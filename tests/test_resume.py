@@ -176,6 +176,7 @@ def test_settings_of_the_machine_may_change(tiny, tmp_path):
 
 def test_what_has_learned_nothing_yet_is_replaced(tiny, tmp_path, capsys):
     run = fit(tiny, tmp_path / "a", progress=False)
+    run._open()
     run._begin()  # as if the first step had run out of memory
     list(fit(tiny.replace(epochs=1, learning_rate=0.02), tmp_path / "a", progress=False))
     assert RunFolder(tmp_path / "a").experiment().learning_rate == 0.02

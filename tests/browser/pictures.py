@@ -1,6 +1,6 @@
 """Draw README's picture of the explorer: the ENet that ships with the project, on CamVid.
 
-    NNTI_DATA=FOLDER python tests/browser/pictures.py
+NNTI_DATA=FOLDER python tests/browser/pictures.py
 """
 
 import os
