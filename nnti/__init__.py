@@ -9,7 +9,8 @@
 
 Data flows one way: `nnti.data` (uint8 image, uint8 label) → `nnti.augment` (on the device) → `nnti.models` → logits →
 `nnti.metrics` → `nnti.records` (JSON, CSV) → `nnti.figures`, `nnti.report`. Everything that the notebooks use can be
-imported from here; each name is loaded when it is first used.
+imported from here, each name being loaded when it is first used, but for two functions that modules are named after:
+`from nnti.inference import predict`, `from nnti.complexity import complexity`.
 """
 
 import importlib
@@ -17,12 +18,11 @@ from typing import Any
 
 _HOMES = {
     "nnti.augment": ("collate", "cut", "draw", "place_random", "warp"),
-    "nnti.complexity": ("complexity",),
     "nnti.config": ("Experiment", "SettingError"),
     "nnti.data": ("DataError", "Folder", "class_frequencies", "evenly_spread", "load_dataset"),
     "nnti.device": ("device_name", "resolve_device"),
     "nnti.evaluate": ("prepare",),
-    "nnti.inference": ("Inference", "predict", "probabilities"),
+    "nnti.inference": ("Inference", "probabilities"),
     "nnti.interactive": ("explore", "segment_photo", "watch"),
     "nnti.loaders": ("load_split", "train_loader"),
     "nnti.models": ("architecture_table", "build_model", "count_parameters"),

@@ -38,8 +38,10 @@ def test_everything_that_notebooks_import_is_at_the_top():
             if line.startswith("from nnti"):
                 home, _, names = line.removeprefix("from ").partition(" import ")
                 used |= {name: home for name in names.split(", ")}
-    assert used.keys() <= set(nnti.__all__)
-    for name, home in used.items():
+    hidden = {name for name in used if f"nnti.{name}" in MODULES} - set(nnti._MODULES)
+    assert all(f"from {used[name]} import {name}`" in nnti.__doc__ for name in hidden)
+    assert used.keys() - hidden <= set(nnti.__all__)
+    for name, home in ((name, used[name]) for name in used.keys() - hidden):
         assert getattr(nnti, name) is getattr(importlib.import_module(home), name)
 
 
