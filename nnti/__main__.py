@@ -55,7 +55,7 @@ def evaluate(options: argparse.Namespace) -> None:
     from nnti.evaluate import evaluate as measure
     from nnti.loaders import load_split
     from nnti.losses import CrossEntropy
-    from nnti.records import load_model
+    from nnti.records import load_model, write_evaluation
 
     run = find_run(options.run)
     experiment = run.experiment()
@@ -70,7 +70,11 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"{run.path} on {dataset.title} {dataset.split}, {len(dataset)} images")
     bar = not options.quiet
     with explained(experiment, model, next(model.parameters()).device, dataset.num_classes):
-        _print_scores(measure(model, experiment, dataset, protocol, loss, bar, inference) for protocol in protocols)
+        results = [measure(model, experiment, dataset, protocol, loss, bar, inference) for protocol in protocols]
+    _print_scores(results)
+    if options.json:
+        device = next(model.parameters()).device
+        print(write_evaluation(options.json, run, checkpoint, device, dataset, results))
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -82,14 +86,14 @@ def predict(options: argparse.Namespace) -> None:
 
     model, checkpoint = load_model(find_run(options.run).best, resolve_device(options.device))
     inference = _inference(options, Experiment.from_dict(checkpoint["experiment"]))
+    if inference is None:
+        _advise(options, checkpoint["experiment"])  # before the work, which takes long for a large photo
     bar = not options.quiet
     paths = predict_files(
         model, checkpoint, options.images, options.output, inference, options.format, bar, compile=options.compile
     )
     for path in paths:
         write_line(str(path))  # above the progress bar
-    if inference is None:
-        _advise(options, checkpoint["experiment"])
 
 
 def _advise(options: argparse.Namespace, experiment: dict) -> None:
@@ -275,6 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--protocol", choices=("report", "full", "both"), help="default: both; full with what follows")
     _add_inference(command)
     command.add_argument("--split", help="default: the run's validation split")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results, and what they were measured on")
     command.add_argument("--device", default="auto", help="default: auto")
 
     command = _command(commands, predict, "segment your own pictures with a run's best checkpoint")

@@ -7,7 +7,7 @@ of a run of the experiment where there is one.
 import json
 import math
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ __all__ = [
     "dataset_class",
     "measure_complexity",
     "read_complexity",
+    "with_times",
     "write_complexity",
 ]
 
@@ -154,6 +155,21 @@ def read_complexity(path: str | Path) -> dict[str, Any]:
         raise RunError(f"{path} is damaged ({error}); measure again: python -m nnti complexity") from error
 
 
+def with_times(costs: dict[str, Any], records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return a record of `measure_complexity` whose times per epoch are those of these runs' records, and no others.
+
+    Args:
+        costs: as `read_complexity` returns it; it is not changed.
+        records: name of a run → its record.
+    """
+    rows = []
+    for row in costs["rows"]:
+        name = row["experiment"]
+        sizes = {key: value for key, value in row.items() if key not in ("seconds_per_epoch", "epoch_on")}
+        rows.append(sizes | (_time_of(Experiment.load(name), records[name]) if name in records else {}))
+    return costs | {"rows": rows}
+
+
 def dataset_class(name: str) -> type[SegmentationDataset]:
     """Return the class behind a key of `DATASETS`: its classes are known without any file, but for one's own data."""
     check_choice("data set", name, DATASETS)
@@ -236,6 +252,10 @@ def _time_per_epoch(experiment: Experiment) -> dict[str, Any]:
         record = find_run(experiment.name).record()
     except RunError:
         return {}
+    return _time_of(experiment, record)
+
+
+def _time_of(experiment: Experiment, record: dict[str, Any]) -> dict[str, Any]:
     settings, trained = experiment.to_dict(), {**Experiment().to_dict(), **record["experiment"]}  # older records: fewer
     if any(trained[key] != settings[key] for key in WORK):
         return {}

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +13,7 @@ import torch
 from nnti.config import SettingError
 from nnti.paths import home
 
-__all__ = ["autocast", "commit", "device_name", "resolve_device", "resolve_precision", "versions"]
+__all__ = ["autocast", "commit", "device_name", "readable_device", "resolve_device", "resolve_precision", "versions"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -59,7 +60,13 @@ def device_name(device: torch.device) -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    name, threads = names[0] if names else platform.processor() or platform.machine(), torch.get_num_threads()
+    return readable_device(f"{name}, {threads} threads")
+
+
+def readable_device(name: str) -> str:
+    """Return a device's name as it is shown: "1 thread" where an early record says "1 threads"."""
+    return re.sub(r"\b1 threads\b", "1 thread", name)
 
 
 def versions() -> dict[str, str]:

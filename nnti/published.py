@@ -88,7 +88,7 @@ _SEMSEG = "github.com/hszhao/semseg, by PSPNet's first author"
 _RECIPE = "713 × 713 crops, batch 16, 200 epochs"
 _VOC_RECIPE = "trained on train_aug, 473 × 473 crops, batch 16, 50 epochs"
 
-# R2U-Net on Cityscapes: nobody has published a mean IoU above the report's own.
+# R2U-Net on Cityscapes: we found no published mean IoU but the report's own.
 LITERATURE: tuple[LiteratureScore, ...] = (
     LiteratureScore("ENet", "CamVid", "test", 0.513, "as in the paper", _ENET_PAPER),
     LiteratureScore("ENet", "CamVid", "test", 0.521, "300 epochs", _ENET_PORT),
@@ -98,5 +98,4 @@ LITERATURE: tuple[LiteratureScore, ...] = (
     LiteratureScore("PSPNet-R50", "Cityscapes", "val", 0.784, f"{_RECIPE}, multi-scale", _SEMSEG),
     LiteratureScore("PSPNet-R50", "PASCAL VOC 2012", "val", 0.7705, f"{_VOC_RECIPE}, single scale", _SEMSEG),
     LiteratureScore("PSPNet-R50", "PASCAL VOC 2012", "val", 0.7802, f"{_VOC_RECIPE}, multi-scale", _SEMSEG),
-    LiteratureScore("U-Net", "Cityscapes", "val", 0.691, "a plain U-Net", "source not recorded"),
 )

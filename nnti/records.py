@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from nnti.checkpoints import Checkpoints, load_checkpoint, load_model
 from nnti.config import Experiment
 from nnti.data import SegmentationDataset
+from nnti.device import commit, device_name, resolve_precision, versions
 from nnti.metrics import METRICS
 from nnti.paths import home, runs_dir
 from nnti.state import RunState
@@ -20,7 +22,7 @@ from nnti.storage import RunError, one_writer, write_whole
 
 __all__ = [
     "RunError", "RunFolder", "build_record", "describe_data", "find_run", "history_row", "list_runs", "load_checkpoint",
-    "load_model",
+    "load_model", "write_evaluation",
 ]  # fmt: skip
 
 RECORD, HISTORY, EXPERIMENT, ANALYSIS = "record.json", "history.csv", "experiment.json", "analysis.json"
@@ -125,12 +127,18 @@ def find_run(name_or_path: str | Path) -> RunFolder:
         if (candidate / EXPERIMENT).is_file() or (candidate / RECORD).is_file():
             return RunFolder(candidate)
     looked = ", ".join(str(candidate) for candidate in candidates)
-    raise RunError(f"no run '{name_or_path}' (looked at {looked}); there are: {', '.join(list_runs()) or 'none yet'}")
+    there = ", ".join(dict.fromkeys([*list_runs(), *_report_runs()])) or "none yet"
+    raise RunError(f"no run '{name_or_path}' (looked at {looked}); there are: {there}")
 
 
 def list_runs() -> list[str]:
     """Return the names of all runs in runs/ that have a record; those of the report are `nnti.report`'s."""
     return sorted(path.parent.name for path in runs_dir().glob(f"*/{RECORD}"))
+
+
+def _report_runs() -> list[str]:
+    """Return the names of the report's runs whose trained network is part of the project."""
+    return sorted(path.parent.name for path in (home() / "report" / "runs").glob("*/best.pt"))
 
 
 def history_row(epoch: int, train: dict | None, val: dict | None, **others: float) -> dict[str, float]:
@@ -178,6 +186,37 @@ def build_record(
         "best_epoch": state.best["epoch"],
         "untrained": {key: value for key, value in state.rows[0].items() if key.startswith("val_")},
     }
+
+
+def write_evaluation(
+    path: Path,
+    run: RunFolder,
+    checkpoint: dict[str, Any],
+    device: torch.device,
+    dataset: SegmentationDataset,
+    results: list[dict[str, Any]],
+) -> Path:
+    """Write what was measured of a run's checkpoint, and on what, as JSON; return the path.
+
+    Args:
+        checkpoint: as `load_model` returns it. device: on which it was measured. dataset: the split.
+        results: as `nnti.evaluate.evaluate` returns them, one for each protocol.
+    """
+    precision = resolve_precision(checkpoint["experiment"]["precision"], device)
+    written = {
+        "run": run.path.resolve().name,
+        "epoch": checkpoint["epoch"],
+        "device": device_name(device),
+        "precision": str(precision).removeprefix("torch."),
+        "versions": versions(),
+        "commit": commit(),
+        "data": dataset.title,
+        "split": dataset.split,
+        "validation": {result["protocol"]: result for result in results},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write(_json(written).encode()))
+    return path
 
 
 def _json(content: dict[str, Any]) -> str:

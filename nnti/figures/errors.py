@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from nnti.figures.style import DARK, draw_legend, legend_shape, page, run_style, styled
 
@@ -72,5 +73,7 @@ def error_distances(analysis: dict[str, Any], title: str) -> Figure:
     rate.set_ylim(bottom=0)
     rate.set(xlabel="distance in pixels", ylabel="wrong pixels, %")
     score.set(xlabel="width of the band left out, in pixels", ylabel="mean IoU of the rest")
+    for axes in (rate, score):
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=(1, 2, 5, 10)))  # whole pixels
     draw_legend(figure, handles)
     return figure

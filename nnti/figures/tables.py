@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from nnti.complexity import complexity_dir, complexity_frame
+from nnti.device import readable_device
 from nnti.published import HARDWARE, REPORT
 
 __all__ = [
@@ -44,7 +45,8 @@ HEALTH_COLUMNS = {  # column of `figures.health_table` → how it is written
     "images": "{:.0f}".format,
     "mean IoU, batch statistics": "{:.4f}".format,
     "mean IoU, running statistics": "{:.4f}".format,
-    "difference": "{:+.4f}".format,
+    "batch − running": "{:+.4f}".format,
+    "validation protocol": str,
     "validation mean IoU": "{:.4f}".format,
 }
 
@@ -69,13 +71,13 @@ QUANTITIES: dict[str, Callable[[Any], str]] = {
     "latency, lower quartile, ms": "{:.1f}".format,
     "latency, upper quartile, ms": "{:.1f}".format,
     "frames/s": "{:.3g}".format,
-    "latency measured on": str,
+    "latency measured on": readable_device,
     "crop size": str,
     "multiply-adds of a crop, G": "{:.2f}".format,
     "training memory, MB": "{:,.0f}".format,
     "training memory is for": str,
     "s/epoch": _minutes,
-    "s/epoch measured on": str,
+    "s/epoch measured on": readable_device,
     "published s/epoch": _minutes,
     "published s/epoch measured on": str,
 }
@@ -97,7 +99,8 @@ def health_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Return one row for each run whose batch normalisation was checked, see `nnti.health.normalization_gap`.
 
     The same training images with the statistics of each batch, as in training, and with the running ones, as in eval
-    mode; `difference` is the first minus the second.
+    mode; `batch − running` is above 0 where the network is worse in eval mode. `validation mean IoU` is by the protocol
+    that chose the best epoch.
 
     Args:
         records: as `RunFolder.record` returns them.
@@ -154,7 +157,8 @@ def complexity_notes(record: dict[str, Any]) -> str:
         *(f"  - {row['experiment']}: {_calls(row['uncounted'])}" for row in record["rows"]),
         "Latency: inference of one image at a time, median and quartiles; the image already lies on the device.",
         *_memory_notes(record),
-        f"Measured on {record['device']}, PyTorch {record['versions']['torch']}, commit {record['commit']}.",
+        f"Measured on {readable_device(record['device'])}, PyTorch {record['versions']['torch']}, "
+        f"commit {record['commit']}.",
     ]
     return "\n".join(note if note.startswith("  ") else f"- {note}" for note in notes)
 
@@ -213,7 +217,8 @@ def _health_row(record: dict[str, Any]) -> dict[str, Any]:
         "images": health["images"],
         "mean IoU, batch statistics": batch,
         "mean IoU, running statistics": running,
-        "difference": batch - running,
+        "batch − running": batch - running,
+        "validation protocol": protocol,
         "validation mean IoU": record["validation"][protocol]["mean_iou"],
     }
 

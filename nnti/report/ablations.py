@@ -40,11 +40,11 @@ ABLATIONS: Mapping[str, Sequence[Comparison]] = {
             {"shared": "r2unet_camvid_short", "per step": "r2unet_camvid_per_step_short"},
         ),
         Comparison(
-            "CamVid, narrow network",
+            "CamVid, 16 to 256 channels",
             {"shared": "r2unet_camvid_narrow", "per step": "r2unet_camvid_narrow_per_step"},
         ),
         Comparison(
-            "rendered miniature, narrow network",
+            "rendered miniature, 8 to 128 channels",
             {"shared": "r2unet_cityscapes_miniature", "per step": "r2unet_cityscapes_per_step_miniature"},
         ),
     ),

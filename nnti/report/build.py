@@ -4,8 +4,16 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnti.complexity import read_complexity
-from nnti.figures import ablation_dots, curves, per_class_iou, render_architectures, render_run, save
+from nnti.complexity import read_complexity, with_times, write_complexity
+from nnti.figures import (
+    ablation_dots,
+    curves,
+    per_class_iou,
+    render_architectures,
+    render_run,
+    save,
+    save_complexity,
+)
 from nnti.paths import home
 from nnti.records import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunError, RunFolder
 from nnti.report.ablations import ABLATIONS, ablation_scores
@@ -57,8 +65,10 @@ def build_report(figures: str | Path | None = None, pictures: bool = False) -> l
     if not (folder / SOURCE).is_file():
         raise RunError(f"{folder / SOURCE} does not exist; build the report in a checkout of the project")
     runs = {path.parent.name: RunFolder(path.parent) for path in sorted(folder.glob(f"runs/*/{RECORD}"))}
-    tables = report_tables(runs, read_complexity(folder / "complexity"))
-    paths = write_tables(tables, folder / "tables")
+    costs = with_times(read_complexity(folder / "complexity"), {name: run.record() for name, run in runs.items()})
+    paths = [write_complexity(costs, folder / "complexity"), *save_complexity(costs, folder / "complexity")]
+    tables = report_tables(runs, costs)
+    paths += write_tables(tables, folder / "tables")
     paths += fill_readme(home() / "README.md", tables)
     shown = {name: run for name, run in runs.items() if name in (*TASKS, *CAMVID)}
     for run in shown.values():

@@ -9,11 +9,13 @@ import pandas as pd
 
 from nnti.complexity import EXPERIMENTS, complexity_frame, dataset_class
 from nnti.config import Experiment
+from nnti.device import readable_device
 from nnti.figures import health_table
 from nnti.models import MODELS, architecture_table, build_model
 from nnti.published import ABSTRACT_MEAN_IOU, COSTS, LITERATURE, REPORT, SCORES
 from nnti.records import RunFolder
 from nnti.report.ablations import ABLATIONS, ablation_table
+from nnti.report.commands import command_of
 
 __all__ = ["CAMVID", "TASKS", "as_markdown", "complexity_rows", "metrics_table", "report_tables", "write_tables"]
 
@@ -39,7 +41,7 @@ def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[
         "normalization": _texts(
             health_table(records.values()),
             {"seed": str, "images": str, "mean IoU, batch statistics": _points, "mean IoU, running statistics": _points,
-             "difference": "{:+.4f}".format, "validation mean IoU": _points},
+             "batch − running": _signed, "validation mean IoU": _points},
         ),
         "classes": class_table(records),
         "abstract": abstract_table(),
@@ -145,9 +147,10 @@ def record_table(records: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
             "data": f"{record['data']['title']}, {record['data']['train_images']} / {record['data']['val_images']}",
             "epochs": f"{record['best_epoch']} of {record['epochs']}",
             "seed": str(record["seed"]),
-            "device": f"{record['device']}, {record['precision']}",
+            "device": f"{readable_device(record['device'])}, {record['precision']}",
             "PyTorch": record["versions"]["torch"],
             "commit": record["commit"][:10],
+            "command": command_of(name, record),
         }
         for name, record in sorted(records.items())
     )
@@ -174,6 +177,7 @@ def as_markdown(table: pd.DataFrame) -> str:
 def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
     experiment = Experiment.load(name)
     title, dataset = MODELS[experiment.model].title, dataset_class(experiment.dataset).title
+    title = title if experiment.augment else f"{title}, plain"
     if name not in runs or not runs[name].finished:
         command = f"{NOT_RUN}: python -m nnti train {name}"
         return [_metrics_row(title, dataset, "val", "report", dict.fromkeys(METRICS, math.nan), command)]
@@ -197,6 +201,10 @@ def _texts(table: pd.DataFrame, formats: Mapping[str, Callable[[float], str]]) -
 
 def _points(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
 
 
 def _time(seconds: float) -> str:
