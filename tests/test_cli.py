@@ -37,6 +37,13 @@ def test_train_evaluate_predict_figures(places, capsys):
     record = json.loads((trained / "record.json").read_text())
     assert main(["evaluate", "enet_voc", "--quiet", "--protocol", "full"]) == 0
     assert f"mean IoU {record['validation']['full']['mean_iou']:.4f}" in capsys.readouterr().out
+    assert main(["evaluate", "enet_voc", "--quiet", "--json", "results/both.json"]) == 0
+    written = json.loads(Path("results/both.json").read_text(encoding="utf-8"))
+    assert (written["run"], written["epoch"], written["split"]) == ("enet_voc", record["best_epoch"], "val")
+    assert (written["device"], written["precision"]) == (record["device"], record["precision"])
+    for protocol in ("report", "full"):
+        measured = record["validation"][protocol]["mean_iou"]
+        assert written["validation"][protocol]["mean_iou"] == pytest.approx(measured, abs=1e-4)
 
     photo = places / "my photo é.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (45, 61, 4), dtype=np.uint8)).save(photo)
@@ -107,7 +114,7 @@ def test_run_dir_resume_and_restart(places, capsys):
         (["train", "enet_voc"], "python -m nnti data sbd"),
         (["train", "enet_camvid"], "python -m nnti data camvid"),
         (["evaluate", "nothing"], "no run 'nothing'"),
-        (["predict", "nothing", "x.jpg"], "no run 'nothing'"),
+        (["predict", "nothing", "x.jpg"], "there are: enet_camvid"),  # usable at once: the report's, with its weights
     ],
 )
 def test_errors_are_one_message_and_exit_code_1(places, capsys, command, message):

@@ -389,3 +389,5 @@ def test_error_distances_are_rates(tmp_path):
     assert rate.lines[0].get_ydata().tolist() == [50, 10]
     assert list(score.lines[0].get_ydata()) == [0.5, 0.6]
     assert "14.0 %" in figure.legends[0].get_texts()[-1].get_text()
+    for axes in (rate, score):  # distances are whole pixels
+        assert all(tick == int(tick) for tick in axes.get_xticks())

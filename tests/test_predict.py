@@ -264,3 +264,14 @@ def test_command_advises_on_large_photos_only(tmp_path, capsys):
         written = sorted(path.name for path in (tmp_path / name).iterdir())
         assert written == [f"{name}_labels.png", f"{name}_overlay.png"]
         assert ("--scales 0.3 " in capsys.readouterr().err) is (name == "large")
+
+
+def test_command_advises_before_the_work(tmp_path, capsys, monkeypatch):
+    save_image(tmp_path / "large.jpg", draw_image("large", (1200, 1600)))
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nnti.predict.predict_files", interrupted)
+    assert main(["predict", "enet_camvid", str(tmp_path / "large.jpg"), "--output", str(tmp_path / "out")]) == 130
+    assert "--scales 0.3 " in capsys.readouterr().err

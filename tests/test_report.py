@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,8 +14,10 @@ import pytest
 from nnti import published
 from nnti.__main__ import main
 from nnti.complexity import read_complexity
+from nnti.config import Experiment, parse_setting
 from nnti.records import RunError, RunFolder
-from nnti.report import build_report, filled, report_tables, take_run, write_tables
+from nnti.report import build_report, filled, report_tables, set_pdf, take_run, write_tables
+from nnti.report.commands import command_of
 
 TOP = Path(__file__).resolve().parent.parent
 REPORT = TOP / "report"
@@ -58,9 +62,85 @@ def test_the_same_records_give_the_same_bytes(checkout):
         made.append((contents(checkout / "figures"), contents(checkout / "report" / "tables"), pdf))
     assert made[0] == made[1]
     assert made[0][1] == contents(REPORT / "tables")  # those that are committed
+    assert contents(checkout / "report" / "complexity") == contents(REPORT / "complexity")
     assert set(made[0][0]) == {path.name for path in (TOP / "figures").iterdir() if path.is_file()}
     assert (checkout / "README.md").read_bytes() == before
     assert made[0][2].startswith(b"%PDF") and len(made[0][2]) < 3e6
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch) -> Path:
+    """A copy of the committed report/, without its PDF, to set anew from the committed tables and figures."""
+    shutil.copytree(REPORT, tmp_path / "report", ignore=shutil.ignore_patterns("*.pt", "report.pdf"))
+    shutil.copytree(TOP / "figures", tmp_path / "figures", ignore=shutil.ignore_patterns("miniature", "*.png"))
+    monkeypatch.setattr("nnti.report.build.home", lambda: tmp_path)
+    return tmp_path / "report"
+
+
+def setter(pdf: bytes) -> bytes:
+    """Return the name and version of what has set a PDF."""
+    return re.search(rb"/Creator ?\(([^)]+)\)", pdf)[1]
+
+
+def test_the_committed_pdf_is_set_from_the_committed_files(committed):
+    """Fails where a text, table, figure or record has changed and nobody ran `python -m nnti report`."""
+    old, new = (REPORT / "report.pdf").read_bytes(), set_pdf(committed).read_bytes()
+    if setter(old) != setter(new):
+        pytest.skip(f"report.pdf was set by {setter(old)}, here is {setter(new)}: other bytes need not be other pages")
+    assert old == new, "report/report.pdf is stale: run `python -m nnti report` and commit what it wrote"
+
+
+@pytest.mark.parametrize(
+    "name, protocol, value, sentence",
+    [
+        ("pspnet_camvid_short", "report", 0.1, "PSPNet is ahead of R2U-Net"),
+        ("enet_camvid_ablation_plain_seed1", "full", 0.9, "the plain network is worse in every seed"),
+        ("enet_camvid_ablation_power09_seed2", "full", 0.1, "0.9 is ahead in each seed"),
+        ("r2unet_camvid_narrow_per_step", "full", 0.1, "validates better in every pair"),
+    ],
+)
+def test_a_record_that_contradicts_a_sentence_stops_the_pdf(committed, name, protocol, value, sentence):
+    path = committed / "runs" / name / "record.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["validation"][protocol]["mean_iou"] = value
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(RunError, match=f"no longer bear out this sentence: .*{sentence}"):
+        set_pdf(committed)
+
+
+def test_the_pdf_takes_runs_that_were_missing(committed):
+    """Whoever runs one of the report's own experiments can add its record: no sentence claims that it is not there."""
+    for name in ("enet_voc", "enet_camvid_plain", "r2unet_cityscapes", "r2unet_try"):
+        shutil.copytree(committed / "runs" / "r2unet_camvid_short", committed / "runs" / name)
+    runs = {path.parent.name: RunFolder(path.parent) for path in sorted(committed.glob("runs/*/record.json"))}
+    write_tables(report_tables(runs, read_complexity(committed / "complexity")), committed / "tables")
+    assert set_pdf(committed).stat().st_size > 1e6
+
+
+def test_no_measurement_is_typed_into_the_text():
+    """Three decimals and more, and numbers of parameters, are read from files; 2021's and others' numbers have two."""
+    text = re.sub(r"#claim\(.*", "", (REPORT / "report.typ").read_text(encoding="utf-8"))
+    typed = re.findall(r"(?<![\d.@/])(?:0\.\d{3,}|\d{1,3},\d{3},\d{3})", text)
+    assert set(typed) <= {"0.048", "0.507", "0.963"}  # where strips are cut out of pictures
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
+def test_commands_give_exactly_the_settings_of_their_records(name):
+    command = next(row["command"] for row in table("records") if row["record"] == name)
+    python, m, nnti, train, base, *rest = shlex.split(command)
+    assert [python, m, nnti, train] == ["python", "-m", "nnti", "train"] and rest[:1] in ([], ["--set"])
+    changes = dict(parse_setting(text) for text in rest[1:])
+    assert Experiment.load(base).replace(**changes) == Experiment.from_dict(RECORDS[name]["experiment"])
+
+
+def test_commands_quote_and_name_runs_of_other_experiments():
+    settings = RECORDS["enet_camvid"]["experiment"]
+    odd = settings | {"compile": False, "model_arguments": {"a": "b c"}, "val_split": "12", "checkpoint_every": None}
+    command = shlex.split(command_of("odd", {"experiment": odd}))
+    changes = dict(parse_setting(text) for text in command[command.index("--set") + 1 :])
+    assert Experiment.load("enet_camvid").replace(**changes) == Experiment.from_dict(odd)
+    mine = {"experiment": settings | {"name": "mine"}}
+    assert command_of("folder", mine) == "python -m nnti train report/runs/folder"
 
 
 def test_csv_and_markdown_say_the_same():
@@ -163,6 +243,14 @@ def test_ablations_differ_in_one_setting():
     assert compared > 5
 
 
+def test_rows_name_the_channels_of_their_networks():
+    for row in table("ablation_normalization"):
+        for name in row["records"].split():
+            default = [64, 128, 256, 512, 1024]
+            widths = RECORDS[name]["experiment"]["model_arguments"].get("widths", default)
+            assert f"{widths[0]} to {widths[-1]} channels" in row["conditions"]
+
+
 def test_classes_and_records_follow_their_records():
     for number, row in enumerate(table("classes")):
         for name in set(row) - {"class"}:
@@ -177,6 +265,9 @@ def test_classes_and_records_follow_their_records():
         health = RECORDS[row["run"]]["health"]
         assert row["mean IoU, batch statistics"] == f"{health['train_mode_mean_iou']:.4f}"
         assert row["mean IoU, running statistics"] == f"{health['eval_mode_mean_iou']:.4f}"
+        assert "-" not in row["batch − running"]  # a minus, no hyphen
+        measured = RECORDS[row["run"]]["validation"][row["validation protocol"]]["mean_iou"]
+        assert row["validation mean IoU"] == f"{measured:.4f}"
 
 
 def test_a_changed_record_changes_the_tables(tmp_path):
@@ -229,7 +320,7 @@ def test_runs_are_taken_into_the_report(checkout, tmp_path, monkeypatch, capsys)
 def test_errors_name_the_source(checkout):
     (checkout / "report" / "report.typ").write_text("#unknown()", encoding="utf-8")
     with pytest.raises(RunError, match="report.typ cannot be set: unknown variable"):
-        build_report()
+        set_pdf(checkout / "report")
     (checkout / "report" / "report.typ").unlink()
     with pytest.raises(RunError, match="does not exist"):
         build_report()

@@ -41,9 +41,9 @@ def test_results_name_data_crop_and_protocol():
 def test_health_shows_both_kinds_of_statistics_and_their_difference():
     table = figures.health_table([record(), record(health=None), {**record(), "name": "other"}])
     assert table["run"].tolist() == ["try", "other"]  # what was not measured has no row
-    assert table["difference"].tolist() == pytest.approx([0.125, 0.125])
+    assert table["batch − running"].tolist() == pytest.approx([0.125, 0.125])
     header, _, row, _ = lines(table)
     cells = dict(zip(header, row, strict=True))
-    assert (cells["seed"], cells["images"], cells["difference"]) == ("3", "32", "+0.1250")
-    assert cells["validation mean IoU"] == "0.2500"
+    assert (cells["seed"], cells["images"], cells["batch − running"]) == ("3", "32", "+0.1250")
+    assert (cells["validation protocol"], cells["validation mean IoU"]) == ("full", "0.2500")
     assert list(figures.health_table([]).columns) == list(table.columns)
