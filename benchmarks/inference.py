@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from benchmarks.profiles import profile_table
 from benchmarks.results import Goal, Result, Table
-from benchmarks.timing import Timing, compare
 from benchmarks.windows import window_tables
 from nnti.augment import normalize
 from nnti.compilation import Compiled
@@ -34,6 +33,7 @@ from nnti.metrics import ConfusionMatrix
 from nnti.models import build_model
 from nnti.models.enet import PReLU
 from nnti.records import load_model
+from nnti.timing import Timing, compare
 from nnti.train import fit
 
 __all__ = ["measure"]
