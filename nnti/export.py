@@ -9,14 +9,16 @@ What a network is travels inside, each as JSON: `class_names`, `palette` (RGB of
 `scores`, `smallest_side`. `read_metadata` reads it; without this project:
 
     json.loads(onnxruntime.InferenceSession("x.onnx").get_modelmeta().custom_metadata_map["class_names"])
-    extra = {"metadata.json": ""}; torch.export.load("x.pt2", extra_files=extra); json.loads(extra["metadata.json"])
+    torch.export.load("x.pt2", extra_files=(extra := {"metadata.json": ""})); json.loads(extra["metadata.json"])
 """
 
 import json
+import logging
 import math
 import warnings
-from collections.abc import Callable
-from contextlib import redirect_stdout
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -59,9 +61,8 @@ class Difference:
     def __str__(self) -> str:
         """Say it in one line."""
         sizes = ", ".join(" × ".join(map(str, size)) for size in self.sizes)
-        return (
-            f"largest difference from PyTorch {self.largest:.1e}, of logits up to {self.logit:.1f}, in images {sizes}"
-        )
+        differ = f"largest difference from PyTorch {self.largest:.1e}, of logits up to {self.logit:.1f}"
+        return f"{differ}; images (B × H × W): {sizes}"
 
 
 def export_run(run: RunFolder, format: str, output: str | Path = "exports") -> tuple[Path, Difference | None]:
@@ -93,8 +94,8 @@ def write_exported(model: nn.Module, checkpoint: dict[str, Any], path: Path, for
     if format == "onnx":
         check_onnx()
     metadata = {key: checkpoint[key] for key in ("class_names", "palette", "experiment", "epoch", "scores")}
-    metadata = {key: json.dumps(_without_nan(value), ensure_ascii=False) for key, value in metadata.items()}
-    content = kind.to_bytes(exported_program(model), {**metadata, "smallest_side": str(kind.smallest_side)})
+    metadata = _without_nan({**metadata, "smallest_side": kind.smallest_side})
+    content = kind.to_bytes(exported_program(model), metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda file: file.write(content))
 
@@ -108,32 +109,39 @@ def exported_program(model: nn.Module) -> ExportedProgram:
     image = torch.zeros(TRACED[0], 3, *TRACED[1:], dtype=torch.uint8, device=device)
     sides = {2: Dim("height", min=SMALLEST_SIDE), 3: Dim("width", min=SMALLEST_SIDE)}
     try:
-        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(action="ignore"):
-            return torch.export.export(
+        with torch.inference_mode(False), torch.no_grad(), _quiet():
+            program = torch.export.export(
                 _WithNormalization(model),
                 (image,),
                 dynamic_shapes={"image": {0: Dim("batch", min=1), **sides}},
-                # that pictures of one size are of one size is a question of symbols that not all can be answered
+                # not every equality of two maps' sizes can be proved for all images: the program checks them as it runs
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
     except Exception as error:  # many kinds, by what in the network is in the way
         raise RunError(
-            f"{type(model).__name__} cannot be exported for images of any size: {_reason(error)}. A module that stands "
-            "in for the one in the way belongs into nnti/dynamic.py"
+            f"{type(model).__name__} cannot be exported for images of any size from {SMALLEST_SIDE} × {SMALLEST_SIDE} "
+            f"pixels: {_reason(error, lines=2)}. What stands in for a module in the way belongs into nnti/dynamic.py"
         ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of the machine that it was exported on
+    return program
 
 
-def onnx_bytes(program: ExportedProgram, metadata: dict[str, str] | None = None) -> bytes:
-    """Return a program as the content of an ONNX file, weights included; `metadata` becomes its metadata_props."""
+def onnx_bytes(program: ExportedProgram, metadata: dict[str, Any] | None = None) -> bytes:
+    """Return a program as the content of an ONNX file, weights included; `metadata` becomes metadata_props of JSON."""
     check_onnx()
     names = {"input_names": ["image"], "output_names": ["logits"]}
+    axes = {"image": {0: "batch", 2: "height", 3: "width"}}
     try:
-        with redirect_stdout(StringIO()), warnings.catch_warnings(action="ignore"):
-            proto = torch.onnx.export(program, dynamo=True, verbose=False, **names).model_proto
+        with _quiet():
+            proto = torch.onnx.export(program, dynamo=True, verbose=False, dynamic_shapes=axes, **names).model_proto
     except Exception as error:
         raise RunError(f"this network cannot be written as ONNX: {_reason(error)}") from error
+    graph = proto.graph
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")  # the exporter's notes for itself
     for key, value in (metadata or {}).items():
-        proto.metadata_props.add(key=key, value=value)
+        proto.metadata_props.add(key=key, value=json.dumps(value, ensure_ascii=False))
     return proto.SerializeToString()
 
 
@@ -161,8 +169,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     """Return what an exported file says of itself: class_names, palette, experiment, epoch, scores, smallest_side."""
     path = Path(path)
     try:
-        found = _format_of(path).metadata(path)
-        return {key: json.loads(value) for key, value in found.items()}
+        return _format_of(path).metadata(path)
     except (RunError, ImportError):
         raise
     except Exception as error:  # many kinds, by what the damage hits
@@ -236,9 +243,26 @@ def _difference(model: nn.Module, exported: Network, size: tuple[int, int, int])
     return min(found)
 
 
-def _program_bytes(program: ExportedProgram, metadata: dict[str, str]) -> bytes:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep exporters from printing and warning of what is no concern of who exports."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        with redirect_stdout(StringIO()), warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _program_bytes(program: ExportedProgram, metadata: dict[str, Any]) -> bytes:
     file = BytesIO()
-    torch.export.save(program, file, extra_files={METADATA: json.dumps(metadata, ensure_ascii=False)})
+    try:
+        with _quiet():
+            torch.export.save(program, file, extra_files={METADATA: json.dumps(metadata, ensure_ascii=False)})
+    except Exception as error:
+        raise RunError(f"this network cannot be written as a torch.export program: {_reason(error)}") from error
     return file.getvalue()
 
 
@@ -246,17 +270,17 @@ def _load_program(path: Path) -> Network:
     return torch.export.load(str(path)).module()
 
 
-def _program_metadata(path: Path) -> dict[str, str]:
-    extra = {METADATA: ""}
-    torch.export.load(str(path), extra_files=extra)
-    return json.loads(extra[METADATA])
+def _program_metadata(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:  # torch.export.load would build the whole network first
+        name = next(name for name in archive.namelist() if name.endswith(f"/extra/{METADATA}"))
+        return json.loads(archive.read(name))
 
 
-def _onnx_metadata(path: Path) -> dict[str, str]:
+def _onnx_metadata(path: Path) -> dict[str, Any]:
     check_onnx()
     import onnx
 
-    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    return {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
 
 
 @dataclass(frozen=True)
@@ -265,9 +289,9 @@ class _Format:
 
     ending: str
     smallest_side: int
-    to_bytes: Callable[[ExportedProgram, dict[str, str]], bytes]
+    to_bytes: Callable[[ExportedProgram, dict[str, Any]], bytes]
     load: Callable[[Path], Network]
-    metadata: Callable[[Path], dict[str, str]]
+    metadata: Callable[[Path], dict[str, Any]]
 
 
 FORMATS = {
@@ -299,6 +323,5 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0]
+def _reason(error: Exception, lines: int = 1) -> str:
+    return " ".join(str(error).strip().splitlines()[:lines]) or type(error).__name__
