@@ -62,10 +62,10 @@ def device_name(device: torch.device) -> str:
     return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions that a result depends on; `more` names further packages."""
     found = {"python": platform.python_version()}
-    for package in ("torch", "torchvision", "numpy", "pillow"):
+    for package in ("torch", "torchvision", "numpy", "pillow", *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
