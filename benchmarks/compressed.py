@@ -8,10 +8,10 @@ import torch
 import zstandard
 
 from benchmarks.results import Table
-from benchmarks.timing import compare
 from nnti.augment import cut, draw, place_random
 from nnti.config import Experiment
 from nnti.data import SegmentationDataset, attach_cache
+from nnti.timing import compare
 
 __all__ = ["compressed_table"]
 

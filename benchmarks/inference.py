@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from benchmarks.profiles import profile_table
 from benchmarks.results import Goal, Result, Table
-from benchmarks.timing import Timing, compare
 from benchmarks.windows import window_tables
 from nnti.augment import normalize
 from nnti.compilation import Compiled
@@ -30,10 +29,12 @@ from nnti.config import Experiment
 from nnti.data import load_dataset
 from nnti.deploy import deploy
 from nnti.device import resolve_device
+from nnti.export import onnx_network
 from nnti.metrics import ConfusionMatrix
 from nnti.models import build_model
 from nnti.models.enet import PReLU
 from nnti.records import load_model
+from nnti.timing import Timing, compare
 from nnti.train import fit
 
 __all__ = ["measure"]
@@ -175,21 +176,17 @@ def _aot_inductor(model: nn.Module, image: Tensor, folder: Path) -> Logits:
 
 
 def _onnx(model: nn.Module, image: Tensor, folder: Path) -> Logits:
-    import onnxruntime
-
+    """Export for pictures of this size alone; `nnti.export` does it for any, with the normalisation inside."""
+    names = {"input_names": ["image"], "output_names": ["logits"]}
     with (
         torch.inference_mode(False),
         torch.no_grad(),
         redirect_stdout(StringIO()),
         warnings.catch_warnings(action="ignore"),
     ):
-        program = torch.onnx.export(_plain(deploy(model, "float32").model), (image.clone(),), dynamo=True)
+        program = torch.onnx.export(_plain(deploy(model, "float32").model), (image.clone(),), dynamo=True, **names)
         program.save(folder / "enet.onnx")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(folder / "enet.onnx", options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+    return onnx_network(str(folder / "enet.onnx"))
 
 
 def _calls(forms: dict[str, Form], image: Tensor) -> dict[str, Callable[[], None]]:

@@ -26,7 +26,6 @@ from benchmarks.processes import (
     resident,
 )
 from benchmarks.results import Curve, Goal, Result, Table
-from benchmarks.timing import compare
 from nnti.config import Experiment
 from nnti.costs import sgd
 from nnti.data import DATASETS, Cityscapes, attach_cache
@@ -34,6 +33,7 @@ from nnti.device import DTYPES, resolve_precision
 from nnti.loaders import load_split, train_loader
 from nnti.memory import measure_training_memory, training_step
 from nnti.models import build_model
+from nnti.timing import compare
 
 __all__ = ["measure"]
 

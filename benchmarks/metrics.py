@@ -14,12 +14,12 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from benchmarks.results import Goal, Result, Table
-from benchmarks.timing import Timing, compare
 from nnti.device import autocast, resolve_device, resolve_precision
 from nnti.losses import CrossEntropy
 from nnti.metrics import ConfusionMatrix
 from nnti.models import build_model
 from nnti.models.outputs import full_size_parts, most_likely
+from nnti.timing import Timing, compare
 
 CLASSES, SHAPE = 19, (3, 512, 512)
 OURS, PEER, INDEX = "nnti", "torchmetrics, MulticlassConfusionMatrix", "torchmetrics, MulticlassJaccardIndex"

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from benchmarks.profiles import busy_table, profile_table
 from benchmarks.results import Goal, Result, Table
-from benchmarks.timing import Timing, compare
 from nnti.compilation import Compiled
 from nnti.config import Experiment
 from nnti.device import autocast, resolve_device, resolve_precision
@@ -30,6 +29,7 @@ from nnti.models import Outputs, build_model, final_logits
 from nnti.models.enet import PReLU
 from nnti.models.outputs import grow
 from nnti.optimization import build_optimizer
+from nnti.timing import Timing, compare
 
 PLAIN = "plain float32, eager"
 COMPILED = "+ torch.compile"

@@ -96,6 +96,15 @@ def predict(options: argparse.Namespace) -> None:
         write_line(str(path))  # above the progress bar
 
 
+def export(options: argparse.Namespace) -> None:
+    """Write a run's best checkpoint as a file that runs without this project, and compare the two."""
+    from nnti.export import WITHOUT_RUNTIME, export_run
+
+    path, difference = export_run(find_run(options.run), options.format, options.output)
+    print(path)
+    print(difference or f"not checked: {WITHOUT_RUNTIME}")
+
+
 def _advise(options: argparse.Namespace, experiment: dict) -> None:
     """Tell, for the first image, that it is much larger than what the network has learnt to look at."""
     from PIL import Image
@@ -297,6 +306,16 @@ def _parser() -> argparse.ArgumentParser:
         "--compile", action="store_true", help="faster after a minute or two: for hundreds of images of one size"
     )
     command.add_argument("--device", default="auto", help="default: auto")
+
+    command = _command(commands, export, "write a trained network as ONNX or as a torch.export program")
+    command.add_argument("run", metavar="RUN", help="a run folder, or its name in runs/ or report/runs/")
+    command.add_argument(
+        "--format",
+        choices=("onnx", "torch"),
+        default="onnx",
+        help="onnx (default): .onnx; torch: .pt2, for torch.export",
+    )
+    command.add_argument("--output", type=Path, default=Path("exports"), metavar="DIR", help="default: exports")
 
     command = _command(commands, figures, "draw the figures of runs, and the architectures, as PNG and PDF")
     command.add_argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/")

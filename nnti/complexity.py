@@ -52,6 +52,14 @@ WORK = (
     "crop_size", "scale", "batch_size",
 )  # fmt: skip
 
+# form of a network, see `nnti.costs.measure_latency` → key of its frames per second in a measured row; the eager one's
+# is "frames_per_second"
+EXTRA_FORMS = {
+    "deployed": "deployed_frames_per_second",
+    "torch.export": "program_frames_per_second",
+    "ONNX Runtime": "onnx_frames_per_second",
+}
+
 # column of `complexity_frame` → (key of a measured row, unit that it is divided by; None: as it is)
 COLUMNS: dict[str, tuple[str, float | None]] = {
     "experiment": ("experiment", None),
@@ -69,6 +77,7 @@ COLUMNS: dict[str, tuple[str, float | None]] = {
     "latency, lower quartile, ms": ("latency_low", MILLI),
     "latency, upper quartile, ms": ("latency_high", MILLI),
     "frames/s": ("frames_per_second", None),
+    **{f"frames/s, {form}": (key, None) for form, key in EXTRA_FORMS.items()},
     "latency measured on": ("latency_on", None),
     "training memory, MB": ("memory", MEGA),
     "training memory is for": ("memory_of", None),
@@ -105,7 +114,7 @@ def measure_complexity(
         experiments: names or files as `Experiment.load` takes them, or experiments.
         size: (H, W) of the image that is counted and timed; the experiment's training crop is counted as well.
         device: to time and to train on, as the setting of an experiment.
-        timing: False leaves latency unmeasured, which takes longest.
+        timing: False leaves latency and frames per second unmeasured, which take longest.
         progress: show a progress bar.
     """
     if min(size) < 1:
@@ -118,7 +127,7 @@ def measure_complexity(
     ]
     return {
         "device": device_name(target),
-        "versions": versions(),
+        "versions": versions("onnxruntime"),
         "commit": commit(),
         "size": list(size),
         "rows": rows,
@@ -217,9 +226,8 @@ def _sizes(model: nn.Module, experiment: Experiment, size: Size) -> dict[str, An
 
 
 def _latency(model: nn.Module, experiment: Experiment, size: Size, device: str) -> dict[str, Any]:
-    measured = measure_latency(
-        model, size, device, precision=experiment.precision, channels_last=experiment.channels_last
-    )
+    forms = measure_latency(model, size, device, precision=experiment.precision, channels_last=experiment.channels_last)
+    measured = forms["eager"]
     return {
         "latency": measured.median,
         "latency_low": measured.low,
@@ -227,6 +235,7 @@ def _latency(model: nn.Module, experiment: Experiment, size: Size, device: str) 
         "latency_repeats": measured.repeats,
         "frames_per_second": measured.frames_per_second,
         "latency_on": f"{measured.device}, {measured.precision}; {measured.repeats} times",
+        **{key: forms[form].frames_per_second for form, key in EXTRA_FORMS.items() if form in forms},
     }
 
 

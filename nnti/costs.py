@@ -1,8 +1,7 @@
 """What a model costs: operations, bytes on disk and time per image; `nnti.memory` has the memory of a training step."""
 
 import copy
-import statistics
-import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,10 +11,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from nnti.augment import normalize
+from nnti.deploy import deploy
 from nnti.device import autocast, device_name, resolve_device, resolve_precision
+from nnti.export import FORMATS, exported_program, has_onnxruntime, onnx_bytes, onnx_network
 from nnti.models import trace
+from nnti.storage import RunError
+from nnti.timing import compare
 
 __all__ = [
+    "FORMS",
     "Latency",
     "Operations",
     "checkpoint_bytes",
@@ -33,7 +38,7 @@ WITHOUT_ARITHMETIC = {
     "_to_copy", "cat", "clone", "constant_pad_nd", "copy", "empty", "empty_like", "empty_strided", "fill", "full",
     "index_select", "new_empty", "new_full", "new_zeros", "stack", "zero", "zeros", "zeros_like",
 }  # fmt: skip
-FEWEST_REPEATS = 3  # of a measurement of time, however long each takes
+FORMS = ("eager", "deployed", "torch.export", "ONNX Runtime")  # of a network, see `measure_latency`
 
 
 @dataclass(frozen=True)
@@ -123,35 +128,75 @@ def measure_latency(
     precision: str = "auto",
     channels_last: bool = True,
     repeats: int = 30,
-    warmup: int = 3,
-    limit: float = 60.0,
-) -> Latency:
-    """Time the inference of one image at a time, from a normalised image on the device to its logits.
+    limit: float = 120.0,
+) -> dict[str, Latency]:
+    """Time the inference of one image at a time, in every form of the network that can be had here, taking turns.
+
+    The forms, in the order of `FORMS`: the network itself, called eagerly, and `nnti.deploy.deploy`, both from a
+    normalised image on the device to its logits; and what `nnti.export` makes of it, in float32, from a uint8 image. A
+    form that cannot be had is left out: ONNX Runtime where it is not installed, and for other devices than a CPU; both
+    exports for images smaller than a program takes.
 
     Args:
         model: is copied, and left as it was.
         size: (H, W) of the image.
-        device, precision, channels_last: as the settings of an experiment.
-        repeats, warmup: forward passes that are timed, and untimed ones before them.
-        limit: seconds after which each of the two stops early; three passes are timed in any case.
+        device, precision, channels_last: as the settings of an experiment; of the first two forms.
+        repeats: rounds, each of one forward pass of every form.
+        limit: seconds after which no further round begins; three are made in any case.
     """
     device = resolve_device(device)
     dtype = resolve_precision(precision, device)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model = copy.deepcopy(model).to(device, memory_format=layout).eval()
-    images = torch.randn(1, 3, *size, device=device).contiguous(memory_format=layout)
+    image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, device=device)
+    normalized = normalize(image).contiguous(memory_format=layout)
+    named = str(dtype).removeprefix("torch.")
+    deployed = deploy(model, named)
 
-    @torch.inference_mode()
-    def forward() -> None:
+    def eager(images: Tensor) -> Tensor:
         with autocast(device, dtype):
-            model(images)
+            return model(images)
+
+    forms = {"eager": (eager, normalized, named), "deployed": (deployed, normalized, named)}
+    forms |= {name: (network, image, "float32") for name, network in _exported(model, size, device).items()}
+    with torch.inference_mode():
+        timings = compare(
+            {name: _waiting(network, given, device) for name, (network, given, _) in forms.items()},
+            blocks=repeats,
+            block_seconds=0,
+            limit=limit,
+        )
+    where = device_name(device)
+    return {
+        name: Latency(timing.median, timing.low, timing.high, timing.blocks, tuple(size), where, forms[name][2])
+        for name, timing in timings.items()
+    }
+
+
+def _exported(model: nn.Module, size: Size, device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return the exported forms that can be had for an image of this size."""
+    if min(size) < FORMATS["torch"].smallest_side:
+        return {}
+    try:
+        program = exported_program(model)
+        forms = {"torch.export": program.module()}
+        if device.type == "cpu" and has_onnxruntime():
+            forms["ONNX Runtime"] = onnx_network(onnx_bytes(program))
+    except RunError as error:
+        warnings.warn(f"exported forms are not timed: {error}", stacklevel=2)
+        return {}
+    return forms
+
+
+def _waiting(network: Callable[[Tensor], Tensor], image: Tensor, device: torch.device) -> Callable[[], None]:
+    """Return a call that ends when the device has finished."""
+
+    def call() -> None:
+        network(image)
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
 
-    _seconds(forward, warmup, limit, fewest=1)
-    seconds = _seconds(forward, repeats, limit, FEWEST_REPEATS)
-    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
-    return Latency(median, low, high, len(seconds), tuple(size), device_name(device), str(dtype).removeprefix("torch."))
+    return call
 
 
 class _Uncounted(TorchDispatchMode):
@@ -202,13 +247,3 @@ def _counting_hooks(module: nn.Module, name: str, spent: dict[str, int], counter
         spent[name] += counter.get_total_flops()
 
     return [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
-
-
-def _seconds(function: Callable[[], None], times: int, limit: float, fewest: int) -> list[float]:
-    """Call a function up to `times` times and return how long each call took; stop at `limit` seconds in all."""
-    measured: list[float] = []
-    while len(measured) < min(fewest, times) or (len(measured) < times and sum(measured) < limit):
-        started = time.perf_counter()
-        function()
-        measured.append(time.perf_counter() - started)
-    return measured

@@ -69,10 +69,10 @@ def readable_device(name: str) -> str:
     return re.sub(r"\b1 threads\b", "1 thread", name)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions that a result depends on; `more` names further packages."""
     found = {"python": platform.python_version()}
-    for package in ("torch", "torchvision", "numpy", "pillow"):
+    for package in ("torch", "torchvision", "numpy", "pillow", *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

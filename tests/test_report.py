@@ -200,6 +200,20 @@ def test_table_1_follows_its_records():
                 assert float(row["published size, MB"]) == pytest.approx(cost.checkpoint_bytes / 1e6)
 
 
+def test_frames_follow_their_record():
+    measured = {
+        row["experiment"]: row for row in json.loads((REPORT / "complexity/complexity.json").read_text())["rows"]
+    }
+    keys = {"eager": "frames_per_second", "deployed": "deployed_frames_per_second",
+            "torch.export": "program_frames_per_second", "ONNX Runtime": "onnx_frames_per_second"}  # fmt: skip
+    rows = table("frames")
+    assert {row["experiment"] for row in rows} == set(measured) - {"r2unet_cityscapes_8gb"}
+    for row in rows:
+        for column, key in keys.items():
+            speed = measured[row["experiment"]].get(key)
+            assert row[column] == ("not measured" if speed is None else f"{speed:.3g}")
+
+
 @pytest.mark.parametrize("name", ["augmentation", "power", "normalization", "protocol"])
 def test_ablations_follow_their_records(name):
     for row in table(f"ablation_{name}"):

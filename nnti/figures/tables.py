@@ -71,6 +71,9 @@ QUANTITIES: dict[str, Callable[[Any], str]] = {
     "latency, lower quartile, ms": "{:.1f}".format,
     "latency, upper quartile, ms": "{:.1f}".format,
     "frames/s": "{:.3g}".format,
+    "frames/s, deployed": "{:.3g}".format,
+    "frames/s, torch.export": "{:.3g}".format,
+    "frames/s, ONNX Runtime": "{:.3g}".format,
     "latency measured on": readable_device,
     "crop size": str,
     "multiply-adds of a crop, G": "{:.2f}".format,
@@ -156,9 +159,10 @@ def complexity_notes(record: dict[str, Any]) -> str:
         "What else calculates is left out (calls in brackets):",
         *(f"  - {row['experiment']}: {_calls(row['uncounted'])}" for row in record["rows"]),
         "Latency: inference of one image at a time, median and quartiles; the image already lies on the device.",
+        "Frames/s: the network as it is (eager), deployed (`nnti.deploy`) in the same precision, and as what "
+        "`python -m nnti export` writes, in float32 and from a uint8 image; all forms took turns in one run.",
         *_memory_notes(record),
-        f"Measured on {readable_device(record['device'])}, PyTorch {record['versions']['torch']}, "
-        f"commit {record['commit']}.",
+        f"Measured on {readable_device(record['device'])}, {_versions(record['versions'])}, commit {record['commit']}.",
     ]
     return "\n".join(note if note.startswith("  ") else f"- {note}" for note in notes)
 
@@ -174,6 +178,11 @@ def save_complexity(record: dict[str, Any], folder: str | Path | None = None) ->
     table.to_csv(paths[0], index=False)
     paths[1].write_text(f"{complexity_markdown(table)}\n\n{complexity_notes(record)}\n", encoding="utf-8")
     return paths
+
+
+def _versions(versions: dict[str, str]) -> str:
+    onnx = versions.get("onnxruntime", "not installed")
+    return f"PyTorch {versions['torch']}" + (f", ONNX Runtime {onnx}" if onnx != "not installed" else "")
 
 
 def _calls(uncounted: dict[str, dict[str, int]]) -> str:

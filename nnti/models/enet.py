@@ -185,6 +185,7 @@ class Upsampling(nn.Module):
         super().__init__()
         inner = in_channels // 4
         self.main = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))
+        self.unpool = nn.MaxUnpool2d(2)
         self.reduce = nn.Sequential(nn.Conv2d(in_channels, inner, 1, bias=False), *_norm_act(inner, _relu))
         self.deconv = nn.ConvTranspose2d(inner, inner, 3, stride=2, padding=1, bias=False)
         self.expand = nn.Sequential(
@@ -194,7 +195,7 @@ class Upsampling(nn.Module):
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
-        main = F.max_unpool2d(self.main(x), indices, kernel_size=2, output_size=size)
+        main = self.unpool(self.main(x), indices, output_size=size)
         extension = self.expand(self.deconv(self.reduce(x), output_size=size))
         return self.activation(main.to(extension.dtype) + extension)  # autocast on a CPU unpools in float32
 

@@ -29,7 +29,8 @@ def final_logits(outputs: Tensor | Outputs) -> Tensor:
 
 def grow(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize a map (B, C, h, w) bilinearly to `size` (H, W)."""
-    if x.shape[-2:] == tuple(size):
+    # an exported program would keep the answer that its example gave; growing to the same size changes no value
+    if not torch.compiler.is_exporting() and x.shape[-2:] == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from nnti.complexity import EXPERIMENTS, complexity_frame, dataset_class
 from nnti.config import Experiment
+from nnti.costs import FORMS
 from nnti.device import readable_device
 from nnti.figures import health_table
 from nnti.models import MODELS, architecture_table, build_model
@@ -17,13 +18,22 @@ from nnti.records import RunFolder
 from nnti.report.ablations import ABLATIONS, ablation_table
 from nnti.report.commands import command_of
 
-__all__ = ["CAMVID", "TASKS", "as_markdown", "complexity_rows", "metrics_table", "report_tables", "write_tables"]
+__all__ = [
+    "CAMVID",
+    "TASKS",
+    "as_markdown",
+    "complexity_rows",
+    "frames_table",
+    "metrics_table",
+    "report_tables",
+    "write_tables",
+]
 
 TASKS = ("enet_voc", "enet_voc_plain", "r2unet_cityscapes", "pspnet_cityscapes")  # the report's own experiments
 CAMVID = ("enet_camvid", "r2unet_camvid_short", "r2unet_camvid_per_step_short", "pspnet_camvid_short")
 METRICS = {"dice": "Dice (= F1)", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy",
            "sensitivity": "sensitivity", "loss": "loss"}  # fmt: skip
-NOT_RUN, NOT_PUBLISHED = "not run", "not published"
+NOT_RUN, NOT_PUBLISHED, NOT_MEASURED = "not run", "not published", "not measured"
 
 
 def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[str, pd.DataFrame]:
@@ -36,6 +46,7 @@ def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[
     records = {name: run.record() for name, run in runs.items()}
     return {
         "table1_complexity": complexity_rows(costs, records),
+        "frames": frames_table(costs),
         "table2_metrics": metrics_table(runs),
         **{f"ablation_{name}": ablation_table(name, records) for name in ABLATIONS},
         "normalization": _texts(
@@ -74,6 +85,18 @@ def complexity_rows(costs: dict[str, Any], records: Mapping[str, dict[str, Any]]
                 "published time": _time(published.seconds_per_epoch) if published else NOT_PUBLISHED,
             }
         )
+    return pd.DataFrame(rows)
+
+
+def frames_table(costs: dict[str, Any]) -> pd.DataFrame:
+    """Return the images per second of each network's forms, a row per experiment; see `nnti.costs.measure_latency`."""
+    forms = {"frames/s": "eager", **{f"frames/s, {form}": form for form in FORMS if form != "eager"}}
+    rows = []
+    for row in complexity_frame(costs).to_dict("records"):
+        if row["experiment"].endswith("8gb"):
+            continue  # the same network: it is trained with less memory
+        speeds = {title: NOT_MEASURED if pd.isna(row[name]) else f"{row[name]:.3g}" for name, title in forms.items()}
+        rows.append({"experiment": row["experiment"], "image size": row["image size"], **speeds})
     return pd.DataFrame(rows)
 
 
