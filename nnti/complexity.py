@@ -32,6 +32,7 @@ from nnti.records import RunError, find_run
 
 __all__ = [
     "EXPERIMENTS",
+    "EXTRA_FORMS",
     "complexity",
     "complexity_dir",
     "complexity_frame",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from nnti.complexity import complexity_dir, complexity_frame
+from nnti.complexity import EXTRA_FORMS, complexity_dir, complexity_frame
 from nnti.device import readable_device
 from nnti.published import HARDWARE, REPORT
 
@@ -159,8 +159,7 @@ def complexity_notes(record: dict[str, Any]) -> str:
         "What else calculates is left out (calls in brackets):",
         *(f"  - {row['experiment']}: {_calls(row['uncounted'])}" for row in record["rows"]),
         "Latency: inference of one image at a time, median and quartiles; the image already lies on the device.",
-        "Frames/s: the network as it is (eager), deployed (`nnti.deploy`) in the same precision, and as what "
-        "`python -m nnti export` writes, in float32 and from a uint8 image; all forms took turns in one run.",
+        *_frames_notes(record),
         *_memory_notes(record),
         f"Measured on {readable_device(record['device'])}, {_versions(record['versions'])}, commit {record['commit']}.",
     ]
@@ -187,6 +186,15 @@ def _versions(versions: dict[str, str]) -> str:
 
 def _calls(uncounted: dict[str, dict[str, int]]) -> str:
     return ", ".join(f"{name} ({found['calls']})" for name, found in uncounted.items()) or "nothing"
+
+
+def _frames_notes(record: dict[str, Any]) -> list[str]:
+    if not any(key in row for row in record["rows"] for key in EXTRA_FORMS.values()):
+        return []
+    return [
+        "Frames/s: the network as it is (eager), deployed (`nnti.deploy`) in the same precision, and as what "
+        "`python -m nnti export` writes, in float32 and from a uint8 image; all forms took turns in one run."
+    ]
 
 
 def _memory_notes(record: dict[str, Any]) -> list[str]:
