@@ -76,7 +76,7 @@ format: $(VENV)/installed-tests
 
 # for a fork: make badges REPOSITORY=owner/name
 badges:
-	$(PYTHON) tools/badges.py $(REPOSITORY)
+	$(PYTHON) notebooks/badges.py $(REPOSITORY)
 
 clean:
 	rm -rf runs data/miniature data/cache figures/miniature

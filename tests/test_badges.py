@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 HOME = Path(__file__).resolve().parents[1]
-spec = importlib.util.spec_from_file_location("badges", HOME / "tools" / "badges.py")
+spec = importlib.util.spec_from_file_location("badges", HOME / "notebooks" / "badges.py")
 badges = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(badges)
 
