@@ -99,9 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("runs", nargs="+", metavar="RUN")
     command.add_argument("--output", type=Path, metavar="DIR", help="of the figures; default: figures/")
 
-    command = _command(
-        parsers, commands.report, "rebuild report/report.pdf, tables and figures from report/runs"
-    )
+    command = _command(parsers, commands.report, "rebuild report/report.pdf, tables and figures from report/runs")
     command.add_argument("runs", nargs="*", metavar="RUN", help="finished runs whose records go to report/runs first")
     command.add_argument(
         "--pictures", action="store_true", help="segment images anew too: takes the data sets and the runs' checkpoints"
