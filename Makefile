@@ -57,7 +57,7 @@ report: setup
 	$(RUN) -m nnti report
 
 test: $(VENV)/installed-tests
-	$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadgroup
 
 # a quarter of an hour; leave the machine alone meanwhile
 bench: $(VENV)/installed-bench

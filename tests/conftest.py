@@ -10,6 +10,14 @@ matplotlib.use("Agg")
 torch.set_num_threads(1)  # the networks here are tiny: threads would wait for each other longer than they compute
 
 
+def pytest_collection_modifyitems(items):
+    """Let workers share the tests file by file; whole notebooks, which take longest, come first and one by one."""
+    alone = {item: item.name.startswith("test_runs_twice") for item in items}
+    items.sort(key=lambda item: not alone[item])
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.name if alone[item] else item.path.stem))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _decoded_copies_in_a_folder_of_their_own(tmp_path_factory):
     """Data sets that tests make are not worth keeping in the project's cache."""

@@ -51,6 +51,7 @@ def test_kept_without_outputs_in_short_cells(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_twice_from_any_directory(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the suite itself
     monkeypatch.setenv("NNTI_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("NNTI_FIGURES", str(tmp_path / "figures"))
     options = {"kernel_name": "python3", "cwd": str(tmp_path), "progress_bar": False}
