@@ -44,20 +44,19 @@ def segment_photo(
     model, checkpoint = load_model((run if isinstance(run, RunFolder) else find_run(run)).best, resolve_device(device))
     name = "example" if isinstance(photo, Tensor) else Path(photo).name
     image = photo if isinstance(photo, Tensor) else read_photo(Path(photo))
-    box = PhotoBox(model, checkpoint)
     if has_widgets():
+        box = PhotoBox(model, checkpoint)
         box.show(image, name)
         return box.box
     image = reduced(image, LONGEST)
-    return segmented_photo(image, box.segment(image).prediction, box.classes, name)
+    return segmented_photo(image, _segment(model, checkpoint, image).prediction, Classes.of(checkpoint), name)
 
 
 class PhotoBox:
     """The widgets of `segment_photo`: `box` is the whole, `upload` the button."""
 
     def __init__(self, model: nn.Module, checkpoint: dict):
-        self.classes, self._model = Classes.of(checkpoint), model
-        self._usual = checkpoint["experiment"]["base_size"]
+        self.classes, self._model, self._checkpoint = Classes.of(checkpoint), model, checkpoint
         self.upload = widgets.FileUpload(accept="image/*", multiple=False, description="Your photo")
         self.upload.layout.width = "160px"
         self.canvas, self._said, self._pixel = Canvas(), widgets.HTML(), widgets.HTML()
@@ -71,15 +70,10 @@ class PhotoBox:
         self.upload.observe(lambda _: self._take(), "value")
         self.canvas.observe(lambda _: self._show_pixel(), "pixel")
 
-    def segment(self, image: Tensor) -> Segmented:
-        """Segment a uint8 image (3, H, W), scaled to the size that the network knows."""
-        scale = self._usual / max(image.shape[1:])
-        return Segmented(probabilities(self._model, image, Inference(scales=(scale,))))
-
     def show(self, image: Tensor, name: str) -> None:
         """Segment an image, uint8 (3, H, W), and show it, reduced to what a screen shows."""
         image = reduced(image, LONGEST)
-        self._segmented = self.segment(image)
+        self._segmented = _segment(self._model, self._checkpoint, image)
         self.canvas.show_picture(to_picture(image))
         self._show_layer()
         self._said.value = html.escape(name)
@@ -99,6 +93,12 @@ class PhotoBox:
     def _show_pixel(self) -> None:
         x, y = self.canvas.pixel
         self._pixel.value = probability_table(self._segmented, self.classes, x, y) if x >= 0 else ""
+
+
+def _segment(model: nn.Module, checkpoint: dict, image: Tensor) -> Segmented:
+    """Segment a uint8 image (3, H, W), scaled to the size that the network knows."""
+    scale = checkpoint["experiment"]["base_size"] / max(image.shape[1:])
+    return Segmented(probabilities(model, image, Inference(scales=(scale,))))
 
 
 def _read(name: str, content: bytes) -> Tensor:
