@@ -15,6 +15,8 @@ DEVICE ?= None
 DATA_ROOT ?= None
 RESTART ?= False
 RUN := $(VENV)/bin/python
+# threads that wait without spinning: where something else runs too, two that spin are slower than one alone
+export OMP_WAIT_POLICY ?= PASSIVE
 NOTEBOOKS := $(wildcard notebooks/task*.ipynb)
 
 .PHONY: all setup notebooks figures report test walk bench lint format badges clean
