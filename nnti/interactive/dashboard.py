@@ -60,6 +60,7 @@ class Dashboard(Monitor):
             [head, self._epochs, self._steps, self._numbers, self._curves, self._table, self._pictures]
         )
         self.box.layout.max_width = "780px"
+        self.box.layout.overflow = "hidden"  # a few pixels too wide would bring a scroll bar
         self.box.add_class("nnti-dashboard")
 
     def begin(self, run) -> None:

@@ -66,8 +66,7 @@ class Lab:
         """Show a notebook of the folder."""
         self.browser.get(f"http://localhost:{self.port}/lab/tree/{notebook.relative_to(self.folder)}?reset")
         self.wait(lambda: self.find(".jp-Notebook .jp-CodeCell"), "the notebook is not shown")
-        ready = "const c = window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel; return c?.status"
-        self.wait(lambda: self.browser.execute_script(ready) == "idle", "the kernel is not ready")
+        self.wait(lambda: self._kernel_status() == "idle", "the kernel is not ready")
 
     def write(self, name: str, *cells: str) -> Path:
         """Write a notebook of code cells into the folder."""
@@ -82,9 +81,12 @@ class Lab:
         self.browser.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
     def idle(self) -> bool:
-        """Whether every cell that was started has been executed."""
-        prompts = [element.text for element in self.find(".jp-Notebook .jp-CodeCell .jp-InputPrompt")]
-        return not any("*" in prompt for prompt in prompts)
+        """Whether the kernel has nothing to do, and still has not some seconds later: no cell waits."""
+        for _ in range(6):
+            if self._kernel_status() != "idle":
+                return False
+            time.sleep(0.5)
+        return True
 
     def outputs(self, notebook: Path, kind: str) -> list[dict]:
         """Save the notebook and return its outputs of one kind."""
@@ -141,6 +143,10 @@ class Lab:
     def errors(self) -> list[str]:
         """Return what the page's scripts complained about."""
         return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def _kernel_status(self) -> str | None:
+        kernel = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel"
+        return self.browser.execute_script(f"return {kernel}?.status")
 
     def _answers(self) -> bool:
         assert self._server.poll() is None, (self.folder / "server.log").read_text()
