@@ -42,7 +42,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(_EXPORTS[name]), name)
     if name in _MODULES:
         return importlib.import_module(f"nnti.{name}")
-    raise AttributeError(f"module 'nnti' has no attribute '{name}'")
+    hint = {"predict": "; from nnti.inference import predict", "complexity": "; from nnti.complexity import complexity"}
+    raise AttributeError(f"module 'nnti' has no attribute '{name}'{hint.get(name, '')}")
 
 
 def __dir__() -> list[str]:

@@ -173,6 +173,8 @@ def test_the_explorer_of_a_data_set_alone(run):
 def test_where_nobody_can_click_a_figure(run):
     assert isinstance(explore(run), Figure)
     assert isinstance(explore(VOC("val")), Figure)
+    with pytest.raises(DataError, match="nope.jpg: there is no such file"):
+        segment_photo(run, "nope.jpg")
     assert isinstance(segment_photo(run, torch.zeros(3, 40, 60, dtype=torch.uint8)), Figure)
 
 

@@ -30,7 +30,7 @@ class Checked:
     Attributes:
         title: the data set's. samples: {split: number of images} of the splits that are there.
         absent: {split: reason} of those that are not. faults: one text each.
-        unseen: classes of which no pixel occurs in the labels of `train`.
+        unseen: classes of which no pixel occurs in the labels of `train`; empty where there are faults.
     """
 
     title: str
@@ -73,7 +73,7 @@ def check_dataset(
         pixels += counts
         digests[image] = digest
     found.faults += _shared(opened, digests)
-    if "train" in opened:
+    if "train" in opened and not found.faults:  # what could not be read may hold any class
         names = opened["train"].class_names
         found.unseen = [name for number, name in enumerate(names) if not pixels[number]]
     return found

@@ -43,6 +43,8 @@ def segment_photo(
     """
     model, checkpoint = load_model((run if isinstance(run, RunFolder) else find_run(run)).best, resolve_device(device))
     name = "example" if isinstance(photo, Tensor) else Path(photo).name
+    if not isinstance(photo, Tensor) and not Path(photo).is_file():
+        raise DataError(f"{photo}: there is no such file; give the path of a picture, seen from {Path.cwd()}")
     image = photo if isinstance(photo, Tensor) else read_photo(Path(photo))
     if has_widgets():
         box = PhotoBox(model, checkpoint)

@@ -92,8 +92,9 @@ class Lab:
         """Save the notebook and return its outputs of one kind."""
         before = notebook.stat().st_mtime_ns
         self.save()
-        self.wait(lambda: notebook.stat().st_mtime_ns > before, "the notebook is not saved")
-        cells = nbformat.read(notebook, 4).cells
+        # while it is being written, it cannot be read: `wait` tries again
+        saved = lambda: notebook.stat().st_mtime_ns > before and nbformat.read(notebook, 4)  # noqa: E731
+        cells = self.wait(saved, "the notebook is not saved").cells
         return [output for cell in cells for output in cell.get("outputs", ()) if output.output_type == kind]
 
     def button(self, text: str, within: str) -> WebElement:
