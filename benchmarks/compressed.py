@@ -9,9 +9,9 @@ import zstandard
 
 from benchmarks.results import Table
 from nnti.augment import cut, draw, place_random
-from nnti.config import Experiment
 from nnti.data import SegmentationDataset, attach_cache
-from nnti.timing import compare
+from nnti.experiment import Experiment
+from nnti.inference.speed import compare
 
 __all__ = ["compressed_table"]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.results import Goal, Result, Table
-from nnti.config import Experiment
-from nnti.interactive.dashboard import Dashboard
-from nnti.train import fit
+from nnti.experiment import Experiment
+from nnti.notebook.dashboard import Dashboard
+from nnti.training.loop import fit
 
 __all__ = ["measure"]
 

@@ -19,12 +19,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.results import Curve, Goal, Result, Table
-from nnti.augment import Batch
-from nnti.config import Experiment
+from nnti.augment import Batch, prepare
 from nnti.data import Cityscapes, attach_cache, load_dataset
-from nnti.evaluate import prepare
+from nnti.experiment import Experiment
+from nnti.inference.speed import compare
 from nnti.loaders import train_loader
-from nnti.timing import compare
 
 __all__ = ["measure"]
 

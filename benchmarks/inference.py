@@ -24,24 +24,27 @@ from benchmarks.profiles import profile_table
 from benchmarks.results import Goal, Result, Table
 from benchmarks.windows import window_tables
 from nnti.augment import normalize
-from nnti.compilation import Compiled
-from nnti.config import Experiment
 from nnti.data import load_dataset
-from nnti.deploy import deploy
-from nnti.device import resolve_device
-from nnti.export import onnx_network
+from nnti.device import Compiled, resolve_device
+from nnti.experiment import Experiment
+from nnti.inference.deploy import deploy
+from nnti.inference.export import onnx_network
+from nnti.inference.speed import Timing, compare
 from nnti.metrics import ConfusionMatrix
 from nnti.models import build_model
 from nnti.models.enet import PReLU
-from nnti.records import load_model
-from nnti.timing import Timing, compare
-from nnti.train import fit
+from nnti.models.saved import load_model
+from nnti.training.loop import fit
 
 __all__ = ["measure"]
 
 PLAIN, CHANNELS_LAST = "plain float32, eager", "float32, channels last"
 DEPLOYED, COMPILED = "deployed in bfloat16", "deployed in bfloat16, compiled"
-USE = {CHANNELS_LAST: "`nnti.inference.predict`", DEPLOYED: "`nnti.predict.predict_files`", COMPILED: "`compile=True`"}
+USE = {
+    CHANNELS_LAST: "`nnti.inference.image.predict`",
+    DEPLOYED: "`nnti.inference.files.predict_files`",
+    COMPILED: "`compile=True`",
+}
 GRID = (4, 4)  # pictures of 128 × 256 in one of 512 × 1024
 PICTURES = 2
 OTHERS = {  # title → name, arguments, size of the picture
@@ -176,7 +179,7 @@ def _aot_inductor(model: nn.Module, image: Tensor, folder: Path) -> Logits:
 
 
 def _onnx(model: nn.Module, image: Tensor, folder: Path) -> Logits:
-    """Export for pictures of this size alone; `nnti.export` does it for any, with the normalisation inside."""
+    """Export for pictures of this size alone; `nnti.inference.export` does it for any, with the normalisation inside."""
     names = {"input_names": ["image"], "output_names": ["logits"]}
     with (
         torch.inference_mode(False),
@@ -220,7 +223,7 @@ def _table(forms: dict[str, Form], timings: dict[str, Timing], pictures: Tensor,
     height, width = pictures.shape[-2:]
     note = (
         f"{height} × {width}, one picture, medians of {timings[PLAIN].blocks} alternating blocks. Deployed: "
-        "`nnti.deploy.deploy`, batch normalisations folded into the convolutions, channels last. Pixels and mean IoU: "
+        "`nnti.inference.deploy.deploy`, batch normalisations folded into the convolutions, channels last. Pixels and mean IoU: "
         f"ENet after a short training, {PICTURES * GRID[0] * GRID[1]} validation pictures of the Cityscapes miniature."
     )
     return Table("One picture through ENet", rows, " ".join([note, *failures]))

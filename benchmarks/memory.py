@@ -1,6 +1,6 @@
 """Memory: peak of a training step by batch size and crop, checked against real steps; data sets; epoch after epoch.
 
-The peaks come from `nnti.memory`, which adds up all tensors that are alive at once. The same step is then really taken
+The peaks come from `nnti.models.cost`, which adds up all tensors that are alive at once. The same step is then really taken
 in a process of its own, whose resident set the system measures. Recomputing activations is timed against keeping them.
 A list of files is compared with the plain list of `Path` pairs that it replaces.
 """
@@ -26,14 +26,13 @@ from benchmarks.processes import (
     resident,
 )
 from benchmarks.results import Curve, Goal, Result, Table
-from nnti.config import Experiment
-from nnti.costs import sgd
 from nnti.data import DATASETS, Cityscapes, attach_cache
 from nnti.device import DTYPES, resolve_precision
+from nnti.experiment import Experiment
+from nnti.inference.speed import compare
 from nnti.loaders import load_split, train_loader
-from nnti.memory import measure_training_memory, training_step
 from nnti.models import build_model
-from nnti.timing import compare
+from nnti.models.cost import measure_training_memory, sgd, training_step
 
 __all__ = ["measure"]
 
@@ -178,7 +177,7 @@ def _listing(result: Result) -> None:
     names = sum(len(path.name) for pair in dataset.files for path in pair) / IMAGES
     rows = [
         {"kept as": title, **{what: round(value) for what, value in found.items()}}
-        for title, found in (("`nnti.data.files.FilePairs`", ours), ("a list of pairs of `Path`", plain))
+        for title, found in (("`nnti.data.base.FilePairs`", ours), ("a list of pairs of `Path`", plain))
     ]
     note = (
         f"{IMAGES:,} images with coarse labels in {CITIES} cities (empty files in memory), four label files each. The "

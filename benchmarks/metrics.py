@@ -15,11 +15,11 @@ from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJac
 
 from benchmarks.results import Goal, Result, Table
 from nnti.device import autocast, resolve_device, resolve_precision
-from nnti.losses import CrossEntropy
+from nnti.inference.speed import Timing, compare
+from nnti.loss import CrossEntropy
 from nnti.metrics import ConfusionMatrix
 from nnti.models import build_model
-from nnti.models.outputs import full_size_parts, most_likely
-from nnti.timing import Timing, compare
+from nnti.models.blocks import full_size_parts, most_likely
 
 CLASSES, SHAPE = 19, (3, 512, 512)
 OURS, PEER, INDEX = "nnti", "torchmetrics, MulticlassConfusionMatrix", "torchmetrics, MulticlassJaccardIndex"

@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.quality import quality
 from benchmarks.results import Curve, Goal, Result, Table, load
-from nnti.figures.output import save
-from nnti.figures.style import page, run_style, styled
+from nnti.figures.style import page, run_style, save, styled
 
 __all__ = ["goals", "read", "write"]
 

@@ -25,12 +25,12 @@ from benchmarks.compressed import compressed_table
 from benchmarks.pictures import write_cityscapes_like, write_voc_like
 from benchmarks.results import Goal, Result, Table
 from nnti.augment import MEAN_COLOR, collate, cut, draw, place_random, warp
-from nnti.config import Experiment
 from nnti.data import VOC, Cityscapes, SegmentationDataset, attach_cache
-from nnti.data.base import read_image
+from nnti.data.images import read_image
 from nnti.device import resolve_device
+from nnti.experiment import Experiment
+from nnti.inference.speed import Timing, compare
 from nnti.loaders import train_loader
-from nnti.timing import Timing, compare
 
 STREETS, PHOTOS = 24, 96
 REPEATED = 2  # files are listed so often in an epoch of the measurement with workers

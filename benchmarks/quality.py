@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.results import Goal, Table
-from nnti.records import RunFolder
+from nnti.training.run_folder import RunFolder
 
 __all__ = ["quality"]
 

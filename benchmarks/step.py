@@ -20,16 +20,15 @@ from torch import Tensor, nn
 
 from benchmarks.profiles import busy_table, profile_table
 from benchmarks.results import Goal, Result, Table
-from nnti.compilation import Compiled
-from nnti.config import Experiment
-from nnti.device import autocast, resolve_device, resolve_precision
-from nnti.losses import CrossEntropy, LossSum
+from nnti.device import Compiled, autocast, resolve_device, resolve_precision
+from nnti.experiment import Experiment
+from nnti.inference.speed import Timing, compare
+from nnti.loss import CrossEntropy, LossSum
 from nnti.metrics import ConfusionMatrix
 from nnti.models import Outputs, build_model, final_logits
+from nnti.models.blocks import grow
 from nnti.models.enet import PReLU
-from nnti.models.outputs import grow
-from nnti.optimization import build_optimizer
-from nnti.timing import Timing, compare
+from nnti.training.optimizer import build_optimizer
 
 PLAIN = "plain float32, eager"
 COMPILED = "+ torch.compile"

@@ -7,11 +7,11 @@ from torch import nn
 
 from benchmarks.processes import MEMORY_IS_READABLE, RETURN_AT_ONCE, in_fresh_process, peak_resident, resident
 from benchmarks.results import Goal, Result, Table
-from nnti.deploy import deploy
 from nnti.device import resolve_device
-from nnti.inference import Inference, predict
+from nnti.inference.deploy import deploy
+from nnti.inference.image import Inference, predict
+from nnti.inference.speed import compare
 from nnti.models import build_model
-from nnti.timing import compare
 
 __all__ = ["window_tables"]
 

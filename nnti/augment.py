@@ -16,12 +16,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnti.config import Experiment
+from nnti.experiment import Experiment
 
 __all__ = [
-    "MEAN_COLOR", "Batch", "Draw", "HostSample", "Placement", "collate", "cut", "draw", "normalize", "place_random",
-    "place_report", "place_resized", "warp",
-]  # fmt: skip
+    "Batch",
+    "Draw",
+    "HostSample",
+    "MEAN_COLOR",
+    "Placement",
+    "collate",
+    "cut",
+    "draw",
+    "memory_format",
+    "normalize",
+    "place_random",
+    "place_report",
+    "place_resized",
+    "prepare",
+    "warp",
+]
+
 
 # ImageNet statistics, which the published backbones were trained with; the mean colour also fills what lies outside.
 MEAN = (0.485, 0.456, 0.406)
@@ -338,3 +352,14 @@ def _affine(rows: list[list[float]]) -> np.ndarray:
 
 def _power_of_two(side: int) -> int:
     return 1 << (side - 1).bit_length()
+
+
+def prepare(batch: Batch, experiment: Experiment, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Move a batch to the device and sample its crops: normalised images (B, 3, h, w) and labels (B, h, w)."""
+    images, label = warp(batch.to(device))
+    return normalize(images).contiguous(memory_format=memory_format(experiment)), label
+
+
+def memory_format(experiment: Experiment) -> torch.memory_format:
+    """Return the order in memory that the setting `channels_last` means."""
+    return torch.channels_last if experiment.channels_last else torch.contiguous_format

@@ -20,6 +20,7 @@ from pathlib import Path
 
 __all__ = ["SetupError", "main", "missing_and_old", "read_requirements"]
 
+
 HOME = Path(__file__).resolve().parent.parent
 PYTHON = (3, 11, 4)
 OWN = {"torch", "torchvision", "numpy"}  # a machine's own builds, for its GPU: never replaced

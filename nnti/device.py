@@ -1,19 +1,35 @@
-"""Which device and which number format a run uses, and what the machine is called in its record."""
+"""Which device and which number format a run uses, and what the machine is called in its record.
+
+torch.compile for who may not have a compiler: what cannot be compiled runs as it is.
+"""
 
 import os
 import platform
 import re
 import subprocess
+import warnings
 from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from nnti.config import SettingError
-from nnti.paths import home
+from nnti.errors import SettingError
+from nnti.folders import home
 
-__all__ = ["autocast", "commit", "device_name", "readable_device", "resolve_device", "resolve_precision", "versions"]
+__all__ = [
+    "Compiled",
+    "autocast",
+    "commit",
+    "device_name",
+    "readable_device",
+    "resolve_device",
+    "resolve_precision",
+    "versions",
+]
+
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -96,3 +112,34 @@ def _cpu_has_bfloat16() -> bool:
         return False
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not public; absent means: do not assume it
     return bool(supported and supported())
+
+
+class Compiled:
+    """Calls a module in compiled form, made at the first call; where that fails, as it is, after one warning.
+
+    One form serves one shape of inputs, which suits training: a further shape is a further compilation, of the same
+    length.
+    """
+
+    def __init__(self, module: nn.Module):
+        import torch._dynamo.exc  # an import of seconds, only for those who ask for it
+
+        self.module = module
+        self._failure = torch._dynamo.exc.TorchDynamoException
+        self._compiled = torch.compile(module, dynamic=False)
+
+    def __call__(self, *inputs: Any) -> Any:
+        if self._compiled is not None:
+            try:
+                return self._compiled(*inputs)
+            except self._failure as error:
+                self._compiled = None
+                reason = str(error).strip().splitlines()[0]
+                warnings.warn(
+                    f"{type(self.module).__name__} runs uncompiled, to the same results: torch.compile failed "
+                    f"({reason}). It needs a C++ compiler (CPU: for example g++; CUDA: Triton as well); set "
+                    "compile=False to do without",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return self.module(*inputs)

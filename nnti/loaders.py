@@ -9,11 +9,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nnti.augment import Batch, HostSample, collate, cut, draw, place_random, place_report, place_resized
-from nnti.config import Experiment, SettingError
 from nnti.data import SegmentationDataset, attach_cache, evenly_spread, load_dataset
-from nnti.distributed import ALONE, World
+from nnti.errors import SettingError
+from nnti.experiment import Experiment, crop_shape
+from nnti.training.parallel import ALONE, World
 
-__all__ = ["attach_caches", "crop_shape", "load_split", "loader_workers", "train_loader", "val_loader"]
+__all__ = ["attach_caches", "load_split", "loader_workers", "train_loader", "val_loader"]
 
 
 def load_split(experiment: Experiment, split: str, limit: int | None = None) -> SegmentationDataset:
@@ -75,11 +76,6 @@ def val_loader(
     # images of the full protocol differ in size
     batch_size = max(1, experiment.batch_size // world.size) if protocol == "report" else 1
     return _loader(experiment, samples, device, batch_size, sampler=world.share(len(dataset)))
-
-
-def crop_shape(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (height, width) of a size setting."""
-    return size if isinstance(size, tuple) else (size, size)
 
 
 def loader_workers(experiment: Experiment, device: torch.device) -> int:

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["METRICS", "ConfusionMatrix", "scores"]
+__all__ = ["ConfusionMatrix", "METRICS", "scores"]
+
 
 # the metrics of the 2021 report, and what figures call them
 METRICS = {

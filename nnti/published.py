@@ -12,11 +12,12 @@ __all__ = [
     "ENET_PAPER_COSTS",
     "HARDWARE",
     "LITERATURE",
-    "REPORT",
-    "SCORES",
     "LiteratureScore",
     "PublishedCost",
+    "REPORT",
+    "SCORES",
 ]
+
 
 REPORT = "the 2021 course report"
 HARDWARE = "GTX 1080 8 GB, i7-4790K, 32 GB"  # on which the report trained

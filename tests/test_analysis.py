@@ -11,11 +11,12 @@ import torch
 from layouts import write_camvid
 
 from nnti.__main__ import main
-from nnti.analysis import FARTHEST, LEFT_OUT, NEAR, ErrorCounts, boundary_mask
 from nnti.data import CamVid, load_dataset
-from nnti.evaluate import evaluate
+from nnti.inference.errors import FARTHEST, LEFT_OUT, NEAR, ErrorCounts, boundary_mask
+from nnti.inference.evaluate import evaluate
 from nnti.metrics import ConfusionMatrix
-from nnti.records import RunFolder, load_model
+from nnti.models.saved import load_model
+from nnti.training.run_folder import RunFolder
 
 TOP = Path(__file__).resolve().parent.parent
 VOID = 255

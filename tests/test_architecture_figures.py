@@ -9,10 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import nn
 
 from nnti import figures
-from nnti.figures import output
-from nnti.figures.architecture import DASHED
-from nnti.figures.graph import join_names, model_graph, shape_text, summarize_kinds
-from nnti.figures.layout import arrange
+from nnti.figures import style as output
+from nnti.figures.networks import DASHED, arrange, join_names, model_graph, shape_text, summarize_kinds
 from nnti.figures.style import WIDTH, bare_page
 from nnti.models import Block, ENet, PSPNet, R2UNet, architecture_table
 

@@ -21,7 +21,7 @@ from nnti.augment import (
     place_resized,
     warp,
 )
-from nnti.config import Experiment
+from nnti.experiment import Experiment
 
 VOC = Experiment.load("enet_voc")
 

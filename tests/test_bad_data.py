@@ -16,15 +16,15 @@ import torch
 from PIL import Image
 
 from nnti.__main__ import main
-from nnti.config import Experiment
 from nnti.data import VOC, CamVid, Cityscapes, DataError, available, load_dataset
 from nnti.data.check import check_dataset
 from nnti.data.images import read_image, read_photo
 from nnti.data.voc import read_sbd_label
-from nnti.inference import predict
+from nnti.experiment import Experiment
+from nnti.inference.files import find_images
+from nnti.inference.image import predict
 from nnti.models import build_model
-from nnti.predict import find_images
-from nnti.train import fit
+from nnti.training.loop import fit
 
 NAME = layouts.VOC_TRAIN[0]
 TURNED = Image.Exif()

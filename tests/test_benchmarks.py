@@ -8,8 +8,8 @@ from benchmarks import page, quality
 from benchmarks.pictures import write_cityscapes_like
 from benchmarks.results import Curve, Goal, Result, Table, load, save
 from nnti.data import Cityscapes
-from nnti.paths import home
-from nnti.timing import compare
+from nnti.folders import home
+from nnti.inference.speed import compare
 
 RESULTS = home() / "benchmarks" / "results"
 MACHINES = sorted(path.parent / path.stem for path in RESULTS.glob("*.md"))

@@ -12,8 +12,8 @@ import torch
 from layouts import draw_image, save_image, write_camvid
 from torch.utils.data import DataLoader
 
-from nnti.config import Experiment
 from nnti.data import CamVid, DataError, attach_cache, cache, class_frequencies
+from nnti.experiment import Experiment
 from nnti.loaders import train_loader
 
 BUILD = """

@@ -13,12 +13,13 @@ import pytest
 import torch
 from layouts import write_voc
 
-from nnti.checkpoints import Checkpoints, load_checkpoint, load_model
-from nnti.config import Experiment
+from nnti.errors import RunError
+from nnti.experiment import Experiment
+from nnti.folders import write_whole
 from nnti.models import build_model
-from nnti.records import RunError, RunFolder
-from nnti.storage import write_whole
-from nnti.train import fit
+from nnti.models.saved import load_checkpoint, load_model
+from nnti.training.loop import fit
+from nnti.training.run_folder import Checkpoints, RunFolder
 
 
 @pytest.fixture

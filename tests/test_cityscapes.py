@@ -17,7 +17,7 @@ from nnti.data.cityscapes import count_files, find_split, to_label_ids, to_train
 @pytest.fixture(autouse=True)
 def nothing_around(monkeypatch, tmp_path):
     """No data of the machine is in reach, only what a test writes."""
-    monkeypatch.setattr("nnti.data.cityscapes.data_roots", lambda: [tmp_path / "empty", tmp_path / "My Drive"])
+    monkeypatch.setattr("nnti.folders.data_roots", lambda: [tmp_path / "empty", tmp_path / "My Drive"])
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ def test_miniature_is_rendered_on_first_use(root, monkeypatch, capsys):
         (folder / "miniature.json").write_text(json.dumps({}))
         return folder
 
-    monkeypatch.setattr("nnti.data.miniature.write_miniature_cityscapes", render, raising=False)
+    monkeypatch.setattr("nnti.data.miniature.cityscapes.write_miniature_cityscapes", render, raising=False)
     for printed in (True, False):
         dataset = load_dataset("cityscapes_miniature", "train", root)
         assert (dataset.name, dataset.title) == ("cityscapes_miniature", "Cityscapes miniature (rendered)")

@@ -14,8 +14,8 @@ from cityscapes_server import ACCOUNT, Server, running_server
 from cityscapesscripts.download import downloader
 
 from nnti.data import Cityscapes, DataError
-from nnti.data import cityscapes_download as module
-from nnti.data.cityscapes_download import credentials_file, download_cityscapes
+from nnti.data import download as module
+from nnti.data.download import credentials_file, download_cityscapes
 
 FINE, IMAGES = "gtFine_trainvaltest.zip", "leftImg8bit_trainvaltest.zip"
 COARSE, EXTRA = "gtCoarse.zip", "leftImg8bit_trainextra.zip"
@@ -41,7 +41,7 @@ def root(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "My Drive" / "data"
     monkeypatch.setenv("NNTI_DATA", str(folder))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nnti.paths.home", lambda: tmp_path)
+    monkeypatch.setattr("nnti.folders.home", lambda: tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO())  # no terminal, even where the tests have one
     monkeypatch.setattr(downloader.appdirs, "user_data_dir", lambda *names: str(tmp_path / "appdir"))
     return folder

@@ -127,7 +127,7 @@ def test_errors_are_one_message_and_exit_code_1(places, capsys, command, message
 def test_data_cityscapes_without_an_account_explains_it(places, monkeypatch, capsys):
     monkeypatch.setattr("cityscapesscripts.download.downloader.appdirs.user_data_dir", lambda *names: "appdir")
     monkeypatch.setattr("sys.stdin", io.StringIO())  # no terminal, even where the tests have one
-    monkeypatch.setattr("nnti.data.archives.shutil.disk_usage", lambda path: SimpleNamespace(free=10**12))
+    monkeypatch.setattr("nnti.data.download.shutil.disk_usage", lambda path: SimpleNamespace(free=10**12))
     for option in ([], ["--coarse"], ["--root", "other"]):
         assert main(["data", "cityscapes", *option]) == 1
         error = capsys.readouterr().err
@@ -144,8 +144,8 @@ def test_data_renders_one_or_both_miniatures(places, monkeypatch, capsys):
         (folder / "miniature.json").write_text("{}")
         return folder
 
-    monkeypatch.setattr("nnti.data.miniature.write_miniature_voc", lambda root: write_voc(root, marker=True))
-    monkeypatch.setattr("nnti.data.miniature.write_miniature_cityscapes", cityscapes, raising=False)
+    monkeypatch.setattr("nnti.data.miniature.voc.write_miniature_voc", lambda root: write_voc(root, marker=True))
+    monkeypatch.setattr("nnti.data.miniature.cityscapes.write_miniature_cityscapes", cityscapes, raising=False)
     assert main(["data", "cityscapes_miniature", "--root", "one"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(Path("one/cityscapes"))
     assert [path.name for path in Path("one").iterdir()] == ["cityscapes"]

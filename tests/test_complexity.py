@@ -11,22 +11,23 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from nnti.__main__ import main
-from nnti.complexity import (
+from nnti.data import DATASETS
+from nnti.errors import RunError, SettingError
+from nnti.experiment import Experiment
+from nnti.figures import complexity_markdown, complexity_notes, save_complexity
+from nnti.figures.complexity import (
     complexity_frame,
     dataset_class,
     measure_complexity,
     read_complexity,
     write_complexity,
 )
-from nnti.config import Experiment, SettingError
-from nnti.costs import FORMS, checkpoint_bytes, count_operations, sgd, weight_bytes
-from nnti.data import DATASETS
-from nnti.figures import complexity_markdown, complexity_notes, save_complexity
-from nnti.memory import TRACKED, measure_training_memory
+from nnti.inference.speed import FORMS
 from nnti.models import Block, ENet, R2UNet, count_parameters
+from nnti.models.cost import TRACKED, checkpoint_bytes, count_operations, measure_training_memory, sgd, weight_bytes
 from nnti.published import ABSTRACT_MEAN_IOU, COSTS, ENET_PAPER_COSTS, LITERATURE, SCORES
-from nnti.records import RunError, RunFolder
 from nnti.report.tables import frames_table
+from nnti.training.run_folder import RunFolder
 
 HEIGHT, WIDTH = 6, 10
 

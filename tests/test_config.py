@@ -5,8 +5,9 @@ import typing
 
 import pytest
 
-from nnti.config import Experiment, SettingError, parse_setting
 from nnti.data import DATASETS
+from nnti.errors import SettingError
+from nnti.experiment import Experiment, parse_setting
 from nnti.models import MODELS
 
 

@@ -19,8 +19,8 @@ REAL_CAMVID = next((Path(place) / "camvid" for place in PLACES if place and (Pat
 @pytest.fixture(autouse=True)
 def nothing_around(monkeypatch, tmp_path):
     """No data of the machine is in reach, only what a test writes."""
-    monkeypatch.setattr("nnti.data.voc.data_roots", lambda: [tmp_path])
-    monkeypatch.setattr("nnti.data.camvid.data_roots", lambda: [tmp_path])
+    monkeypatch.setattr("nnti.folders.data_roots", lambda: [tmp_path])
+    monkeypatch.setattr("nnti.folders.data_roots", lambda: [tmp_path])
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_voc_is_found_in_the_usual_layouts(root, layout, monkeypatch):
     target.parent.mkdir(parents=True, exist_ok=True)
     written.rename(target)
     assert names(VOC("val", root / "data")) == layouts.VOC_VAL
-    monkeypatch.setattr("nnti.data.voc.data_roots", lambda: [root / "nothing", root / "data"])
+    monkeypatch.setattr("nnti.folders.data_roots", lambda: [root / "nothing", root / "data"])
     assert VOC("val").root == target
 
 
@@ -302,7 +302,9 @@ def test_unknown_names_get_the_nearest():
 
 
 def test_miniature_is_rendered_on_first_use(root, monkeypatch, capsys):
-    monkeypatch.setattr("nnti.data.miniature.write_miniature_voc", lambda root: layouts.write_voc(root, marker=True))
+    monkeypatch.setattr(
+        "nnti.data.miniature.voc.write_miniature_voc", lambda root: layouts.write_voc(root, marker=True)
+    )
     for printed in (True, False):
         dataset = load_dataset("voc_miniature", "train", root)
         assert (dataset.name, dataset.title) == ("voc_miniature", "VOC miniature (rendered)")

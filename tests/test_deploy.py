@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from nnti.deploy import deploy, fold_batch_norms
+from nnti.inference.deploy import deploy, fold_batch_norms
 from nnti.models import build_model
-from nnti.models.normalization import batch_norms
+from nnti.models.blocks import batch_norms
 
 NARROW = {"widths": [8, 16, 16]}
 NETWORKS = [  # name, arguments, normalisations that stay
@@ -178,7 +178,7 @@ def test_only_the_first_shape_is_compiled(monkeypatch):
             return self.module(x)
 
     shapes: list[tuple[int, ...]] = []
-    monkeypatch.setattr("nnti.deploy.Compiled", Noting)
+    monkeypatch.setattr("nnti.device.Compiled", Noting)
     model = network("enet", {})
     deployed = deploy(model, "float32", compile=True)
     for size in ((33, 65), (20, 30), (33, 65)):

@@ -8,11 +8,11 @@ import shutil
 import layouts
 import pytest
 
-from nnti.checkpoints import Checkpoints
-from nnti.config import Experiment
-from nnti.records import RunError
-from nnti.storage import one_writer, write_whole
-from nnti.train import fit
+from nnti.errors import RunError
+from nnti.experiment import Experiment
+from nnti.folders import one_writer, write_whole
+from nnti.training.loop import fit
+from nnti.training.run_folder import Checkpoints
 
 
 def _unknown(number: int):

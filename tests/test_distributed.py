@@ -14,20 +14,22 @@ import pytest
 import torch
 from layouts import write_voc
 
-from nnti.config import Experiment, SettingError
 from nnti.data import load_dataset
-from nnti.distributed import ALONE, World
+from nnti.errors import SettingError
+from nnti.experiment import Experiment
 from nnti.loaders import train_loader, val_loader
 from nnti.models import build_model
-from nnti.optimization import check_batch
-from nnti.records import RunFolder, load_checkpoint
-from nnti.stopping import StopSignal
-from nnti.train import fit
+from nnti.models.saved import load_checkpoint
+from nnti.training.loop import fit
+from nnti.training.optimizer import check_batch
+from nnti.training.parallel import ALONE, World
+from nnti.training.run_folder import RunFolder
+from nnti.training.stopping import StopSignal
 
 CPU = torch.device("cpu")
 # a server process that has imported everything: each training is a fresh copy of it, started in a moment
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnti.train", "nnti.__main__"])
+SERVER.set_forkserver_preload(["nnti.training.loop", "nnti.__main__"])
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 

@@ -64,7 +64,7 @@ def root(tmp_path, monkeypatch):
     folder = tmp_path / "My Drive" / "data"
     monkeypatch.setenv("NNTI_DATA", str(folder))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nnti.paths.home", lambda: tmp_path)
+    monkeypatch.setattr("nnti.folders.home", lambda: tmp_path)
     return folder
 
 

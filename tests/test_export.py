@@ -14,14 +14,16 @@ import torch.nn.functional as F
 from test_deploy import with_statistics
 from torch import nn
 
-from nnti import export
 from nnti.__main__ import main
 from nnti.augment import normalize
-from nnti.config import Experiment
-from nnti.dynamic import average_cells, with_dynamic_sizes
+from nnti.errors import RunError
+from nnti.experiment import Experiment
+from nnti.folders import write_whole
+from nnti.inference import export
+from nnti.inference.export import average_cells, with_dynamic_sizes
 from nnti.models import ENet, build_model
-from nnti.records import RunError, RunFolder, load_model
-from nnti.storage import write_whole
+from nnti.models.saved import load_model
+from nnti.training.run_folder import RunFolder
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -176,7 +178,9 @@ def test_files_hold_no_paths_of_this_machine(exported, tmp_path):
 
 def test_a_file_with_other_logits_is_an_error_and_removed(run, tmp_path, monkeypatch, capsys):
     model, _ = load_model(run.best)
-    monkeypatch.setattr("nnti.export.load_exported", lambda path: lambda image: model(normalize(image)) * 1.01)
+    monkeypatch.setattr(
+        "nnti.inference.export.load_exported", lambda path: lambda image: model(normalize(image)) * 1.01
+    )
     command = ["export", str(run.path), "--output", str(tmp_path / "made"), "--format"]
     assert main([*command, "torch"]) == 1
     assert "small.pt2 was removed" in (error := capsys.readouterr().err) and "allowed are 0.0001" in error

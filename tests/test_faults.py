@@ -19,16 +19,16 @@ from layouts import write_voc
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from nnti import faults
-from nnti.config import Experiment, SettingError, parse_setting
 from nnti.data import DataError
-from nnti.evaluate import evaluate
-from nnti.faults import MachineError, explained
-from nnti.loaders import crop_shape, load_split
-from nnti.memory import measure_training_memory
+from nnti.errors import MachineError, RunError, SettingError
+from nnti.experiment import Experiment, crop_shape, parse_setting
+from nnti.inference.evaluate import evaluate
+from nnti.loaders import load_split
 from nnti.models import build_model
-from nnti.optimization import build_optimizer
-from nnti.storage import RunError
+from nnti.models.cost import measure_training_memory
+from nnti.training import faults
+from nnti.training.faults import explained
+from nnti.training.optimizer import build_optimizer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 CLASSES = 5
@@ -209,7 +209,7 @@ def run_alone(program: str, shell: str = "exec {}") -> str:
         import torch
         from torch.utils.data import DataLoader
         from nnti import Experiment
-        from nnti.faults import explained
+        from nnti.training.faults import explained
         from nnti.models import build_model
         torch.set_num_threads(1)
         experiment = Experiment(model="r2unet", model_arguments={"widths": [8, 16]}, batch_size=2, num_workers=1)
@@ -218,7 +218,7 @@ def run_alone(program: str, shell: str = "exec {}") -> str:
     whole = textwrap.dedent(prelude) + textwrap.dedent(program)
     command = shell.format(shlex.join([sys.executable, "-c", whole]))
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    before, found, message = done.stderr.partition("nnti.faults.MachineError: ")
+    before, found, message = done.stderr.partition("nnti.errors.MachineError: ")
     assert found, before
     return message
 

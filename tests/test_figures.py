@@ -12,14 +12,14 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from nnti import figures
-from nnti.config import Experiment
 from nnti.data import VOC, CamVid, SegmentationDataset
-from nnti.figures import output
-from nnti.figures.masks import DISTINCT, void_color
+from nnti.experiment import Experiment
+from nnti.figures import style as output
+from nnti.figures.pictures import DISTINCT, void_color
 from nnti.figures.style import RUN_COLORS, WIDTH
 from nnti.models import ENet
-from nnti.optimization import poly
-from nnti.records import RunFolder, history_row
+from nnti.training.optimizer import poly
+from nnti.training.run_folder import RunFolder, history_row
 
 SCORES = ("mean_iou", "dice", "f1", "pixel_accuracy", "mean_pixel_accuracy", "sensitivity")
 VOID = 255
@@ -329,16 +329,16 @@ def test_render_finished_run_without_checkpoint(run, tmp_path):
 
 
 def test_render_half_finished_run_with_and_without_checkpoint(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("nnti.figures.run.available", lambda *dataset: True)
-    monkeypatch.setattr("nnti.figures.run.load_split", lambda experiment, split, limit: Toy(split))
-    monkeypatch.setattr("nnti.figures.run.curves", figures.learning_rate)  # drawn by other tests, and slow
+    monkeypatch.setattr("nnti.data.available", lambda *dataset: True)
+    monkeypatch.setattr("nnti.loaders.load_split", lambda experiment, split, limit: Toy(split))
+    monkeypatch.setattr("nnti.figures.curves.curves", figures.learning_rate)  # drawn by other tests, and slow
     assert figures.render_run(run, tmp_path, progress=False) == []
     run.write_record(record(finished=False))
     assert len(figures.render_run(run, tmp_path, progress=False)) == 4
     trained = {"experiment": run.experiment().to_dict(), "class_names": list(Toy.class_names), "epoch": 6}
     run.checkpoints.save(run.best, {**trained, "model": ENet(4).state_dict()})
     assert {"toy_triptychs.pdf", "toy_triptychs.png"} < set(names(figures.render_run(run, tmp_path, progress=False)))
-    monkeypatch.setattr("nnti.figures.run.available", lambda *dataset: False)
+    monkeypatch.setattr("nnti.data.available", lambda *dataset: False)
     assert len(figures.render_run(run, tmp_path, progress=False)) == 4
 
 

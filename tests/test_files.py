@@ -10,7 +10,7 @@ import layouts
 import pytest
 
 from nnti.data import VOC
-from nnti.data.files import FilePairs
+from nnti.data.base import FilePairs
 
 PAIRS = [
     (Path("/data/My Drive/aachen/b.png"), Path("/labels/aachen/b_labelIds.png")),

@@ -14,15 +14,17 @@ from own_folder import CSV, NAMES, ROWS, TABLE, fault_of, label_of, mask_path, w
 from PIL import Image
 
 from nnti.__main__ import main
-from nnti.analysis import analyze
-from nnti.config import Experiment, SettingError
 from nnti.data import CamVid, DataError, Folder, attach_cache, available, load_dataset
 from nnti.data.masks import distinct_colours
+from nnti.errors import RunError, SettingError
+from nnti.experiment import Experiment
 from nnti.figures import best_and_worst
+from nnti.folders import data_roots
+from nnti.inference.errors import analyze
 from nnti.loaders import load_split
-from nnti.paths import data_roots
-from nnti.records import RunError, RunFolder, load_model
-from nnti.train import fit
+from nnti.models.saved import load_model
+from nnti.training.loop import fit
+from nnti.training.run_folder import RunFolder
 
 SETTINGS = ["epochs=1", "val_every=1", "base_size=48", "crop_size=32", "val_size=32", "batch_size=2"]
 

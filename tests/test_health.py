@@ -5,12 +5,12 @@ import torch
 from layouts import write_voc
 from torch import nn
 
-from nnti.config import Experiment
-from nnti.evaluate import prepare
-from nnti.health import normalization_gap
+from nnti.augment import prepare
+from nnti.experiment import Experiment
+from nnti.inference.evaluate import normalization_gap
 from nnti.loaders import load_split, val_loader
 from nnti.models import R2UNet
-from nnti.models.normalization import batch_norms, frozen_statistics
+from nnti.models.blocks import batch_norms, frozen_statistics
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from layouts import write_voc
 
 from nnti.augment import normalize
-from nnti.config import Experiment, SettingError
-from nnti.evaluate import evaluate
-from nnti.inference import STRIP, Inference, predict, probabilities, windows
+from nnti.errors import SettingError
+from nnti.experiment import Experiment
+from nnti.inference.evaluate import evaluate
+from nnti.inference.image import STRIP, Inference, predict, probabilities, windows
 from nnti.loaders import load_split
-from nnti.losses import CrossEntropy
+from nnti.loss import CrossEntropy
 from nnti.metrics import METRICS, ConfusionMatrix
 from nnti.models import build_model
 
@@ -62,7 +63,7 @@ def forward(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_whole_is_the_plain_forward_pass(enet, size, monkeypatch):
-    monkeypatch.setattr("nnti.inference.average", None)  # nothing to average: nothing computed but the logits
+    monkeypatch.setattr("nnti.inference.image.average", None)  # nothing to average: nothing computed but the logits
     image = make_image(*size)
     labels = predict(enet, image, precision="float32")
     assert labels.dtype == torch.uint8

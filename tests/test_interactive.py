@@ -10,17 +10,16 @@ from layouts import write_voc
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nnti.config import Experiment
 from nnti.data import VOC, DataError
-from nnti.inference import predict, probabilities
-from nnti.interactive import explore, segment_photo
-from nnti.interactive.explorer import Explorer
-from nnti.interactive.layers import Layer, Segmented, class_layer, error_layer, share_layer
-from nnti.interactive.photo import LONGEST, PhotoBox
-from nnti.interactive.views import load_views
+from nnti.experiment import Experiment
+from nnti.inference.image import predict, probabilities
 from nnti.metrics import ConfusionMatrix
-from nnti.records import load_model
-from nnti.train import fit
+from nnti.models.saved import load_model
+from nnti.notebook import explore, segment_photo
+from nnti.notebook.canvas import Layer
+from nnti.notebook.explorer import Explorer, Segmented, class_layer, error_layer, load_views, share_layer
+from nnti.notebook.photo import LONGEST, PhotoBox
+from nnti.training.loop import fit
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from nnti import timing
-from nnti.complexity import complexity_frame, measure_complexity
-from nnti.config import Experiment
-from nnti.costs import FORMS, Latency, measure_latency
+from nnti.errors import RunError
+from nnti.experiment import Experiment
 from nnti.figures import complexity_markdown, complexity_notes
+from nnti.figures.complexity import complexity_frame, measure_complexity
+from nnti.inference import speed as timing
+from nnti.inference.speed import FORMS, Latency, measure_latency
 from nnti.models import ENet, R2UNet
-from nnti.records import RunError
 
 
 def test_latency_is_a_median_between_its_quartiles():
@@ -32,7 +32,7 @@ def test_all_forms_are_timed_in_turns(monkeypatch, runtime):
         return timing.compare(variants, **options)
 
     order: list[str] = []
-    monkeypatch.setattr("nnti.costs.compare", compare)
+    monkeypatch.setattr("nnti.inference.speed.compare", compare)
     if runtime:
         pytest.importorskip("onnxruntime")
     else:
@@ -51,7 +51,7 @@ def test_a_network_that_cannot_be_exported_is_timed_without(monkeypatch):
     def failing(model):
         raise RunError("no such operator")
 
-    monkeypatch.setattr("nnti.costs.exported_program", failing)
+    monkeypatch.setattr("nnti.inference.export.exported_program", failing)
     with pytest.warns(UserWarning, match="not timed: no such operator"):
         assert list(measure_latency(R2UNet(3, (4, 8)), (32, 48), "cpu", repeats=3)) == ["eager", "deployed"]
 
@@ -61,7 +61,7 @@ def test_frames_per_second_of_each_form_have_rows(monkeypatch):
         latencies = zip(FORMS, (0.5, 0.25, 0.2), strict=False)  # the last form cannot be had
         return {form: Latency(seconds, seconds, seconds, 7, size, "abacus", "float32") for form, seconds in latencies}
 
-    monkeypatch.setattr("nnti.complexity.measure_latency", measure)
+    monkeypatch.setattr("nnti.inference.speed.measure_latency", measure)
     experiment = Experiment(model="r2unet", model_arguments={"widths": [4, 8]}, dataset="camvid", crop_size=32)
     record = measure_complexity([experiment], (32, 32), device="cpu", progress=False)
     table = complexity_frame(record)

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nnti.losses import CrossEntropy
-from nnti.models.outputs import Outputs, full_size_parts, grow, most_likely
+from nnti.loss import CrossEntropy
+from nnti.models.blocks import Outputs, full_size_parts, grow, most_likely
 
 WEIGHTS = np.array([1.0, 0.5, 2.0, 1.5, 3.0])
 

@@ -5,8 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from nnti.costs import sgd
-from nnti.memory import measure_training_memory, training_step
+from nnti.models.cost import measure_training_memory, sgd, training_step
 
 CPU = torch.device("cpu")
 

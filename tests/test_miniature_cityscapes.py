@@ -10,10 +10,10 @@ from cityscapesscripts.helpers.csHelpers import getCsFileInfo
 from cityscapesscripts.helpers.labels import id2label, labels, name2label
 from PIL import Image
 
-from nnti.data.base import DataError
-from nnti.data.miniature import write_miniature_cityscapes
-from nnti.data.miniature.cityscapes import CITIES, plan_miniature_cityscapes
-from nnti.data.miniature.streets_scene import FEATURES, render_street
+from nnti.data.miniature.cityscapes import CITIES, plan_miniature_cityscapes, write_miniature_cityscapes
+from nnti.data.miniature.streets_life import FEATURES
+from nnti.data.miniature.streets_scene import render_street
+from nnti.errors import DataError
 
 COUNTS = {"train": 20, "val": 6}
 CLASSES = {label.id for label in labels if 0 <= label.trainId < 255}
@@ -162,7 +162,7 @@ def test_killed_rendering_leaves_nothing_that_looks_complete(tmp_path, monkeypat
     def killed(feature, seed):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nnti.data.miniature.cityscapes.render_street", killed)
+    monkeypatch.setattr("nnti.data.miniature.streets_scene.render_street", killed)
     with pytest.raises(KeyboardInterrupt):
         write_miniature_cityscapes(tmp_path, train=1, val=1)
     assert list(tmp_path.iterdir()) == []
@@ -177,7 +177,7 @@ def test_what_another_process_rendered_first_is_kept(tmp_path, monkeypatch):
         (tmp_path / "cityscapes" / "mark").touch()
         return render_street(feature, seed)
 
-    monkeypatch.setattr("nnti.data.miniature.cityscapes.render_street", overtaken)
+    monkeypatch.setattr("nnti.data.miniature.streets_scene.render_street", overtaken)
     folder = write_miniature_cityscapes(tmp_path, **arguments)
     assert (folder / "mark").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["cityscapes"]

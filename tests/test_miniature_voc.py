@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnti.data.base import DataError
-from nnti.data.miniature import write_miniature_voc
 from nnti.data.miniature.scene import render_scene
-from nnti.data.miniature.voc import plan_miniature
+from nnti.data.miniature.voc import plan_miniature, write_miniature_voc
+from nnti.errors import DataError
 
 TRAIN, VAL = 24, 6
 KNOWN_COLOURS = {0: (0, 0, 0), 1: (128, 0, 0), 15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}
@@ -133,7 +132,7 @@ def test_killed_rendering_leaves_nothing_that_looks_complete(tmp_path, monkeypat
     def killed(number, seed):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nnti.data.miniature.voc.render_scene", killed)
+    monkeypatch.setattr("nnti.data.miniature.scene.render_scene", killed)
     with pytest.raises(KeyboardInterrupt):
         write_miniature_voc(tmp_path, train=1, val=1)
     monkeypatch.undo()
@@ -150,7 +149,7 @@ def test_what_another_process_rendered_first_is_kept(tmp_path, monkeypatch):
         (tmp_path / "VOCdevkit" / "VOC2012" / "mark").touch()
         return render_scene(number, seed)
 
-    monkeypatch.setattr("nnti.data.miniature.voc.render_scene", overtaken)
+    monkeypatch.setattr("nnti.data.miniature.scene.render_scene", overtaken)
     folder = write_miniature_voc(tmp_path, **arguments)
     assert (folder / "mark").exists()
     assert [path.name for path in folder.parent.iterdir()] == ["VOC2012"]

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from nnti.losses import CrossEntropy
+from nnti.loss import CrossEntropy
 from nnti.models import MODELS, Outputs, architecture_table, build_model, count_parameters, final_logits, trace
-from nnti.models.normalization import batch_norms
+from nnti.models.blocks import batch_norms
 
 SMALL = {
     "enet": {},

@@ -11,18 +11,16 @@ import torch
 from layouts import write_voc
 from PIL import Image
 
-from nnti import frontend, progress
-from nnti.config import Experiment
-from nnti.interactive import watch
-from nnti.interactive.budget import Budget
-from nnti.interactive.dashboard import Dashboard
+from nnti import progress
+from nnti import progress as frontend
+from nnti.experiment import Experiment
 from nnti.loaders import load_split
 from nnti.models import build_model
-from nnti.monitors import Monitor
-from nnti.records import load_checkpoint
-from nnti.snapshots import LONGEST, Snapshots
-from nnti.stopping import TrainingStopped
-from nnti.train import fit
+from nnti.models.saved import load_checkpoint
+from nnti.notebook.dashboard import Budget, Dashboard, watch
+from nnti.training.loop import fit
+from nnti.training.monitors import LONGEST, Monitor, Snapshots
+from nnti.training.stopping import TrainingStopped
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from PIL import Image
 
 from nnti.__main__ import main
 from nnti.augment import normalize
-from nnti.config import SettingError
 from nnti.data import Cityscapes, DataError
-from nnti.data.miniature import write_miniature_cityscapes
-from nnti.deploy import deploy
-from nnti.inference import Inference, predict
+from nnti.data.miniature.cityscapes import write_miniature_cityscapes
+from nnti.errors import SettingError
+from nnti.inference.deploy import deploy
+from nnti.inference.files import find_images, fitting_scale, predict_files
+from nnti.inference.image import Inference, predict
 from nnti.metrics import ConfusionMatrix
-from nnti.predict import find_images, fitting_scale, predict_files
 
 
 class NearestColour(torch.nn.Module):
@@ -236,7 +236,7 @@ def test_the_network_is_deployed_once_and_compiled_if_asked(city, model, tmp_pat
         calls.append((precision, compile))
         return deploy(model, precision)
 
-    monkeypatch.setattr("nnti.predict.deploy", noting)
+    monkeypatch.setattr("nnti.inference.deploy.deploy", noting)
     paths = [image for image, _ in city.files]
     list(predict_files(model, checkpoint_of(city), paths, tmp_path / "out", progress=False, compile=True))
     assert calls == [("float32", True)]
@@ -272,6 +272,6 @@ def test_command_advises_before_the_work(tmp_path, capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nnti.predict.predict_files", interrupted)
+    monkeypatch.setattr("nnti.inference.files.predict_files", interrupted)
     assert main(["predict", "enet_camvid", str(tmp_path / "large.jpg"), "--output", str(tmp_path / "out")]) == 130
     assert "--scales 0.3 " in capsys.readouterr().err

@@ -4,15 +4,16 @@ import pytest
 import torch
 from layouts import write_sbd, write_voc
 
-from nnti.config import Experiment, SettingError
-from nnti.presets import adjust, choose
+from nnti.errors import SettingError
+from nnti.experiment import Experiment, adjust
+from nnti.notebook.colab import choose
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A machine without data and without a GPU; `here(gpu=True)` gives it one."""
     monkeypatch.setenv("NNTI_DATA", str(tmp_path))
-    monkeypatch.setattr("nnti.paths.home", lambda: tmp_path / "home")
+    monkeypatch.setattr("nnti.folders.home", lambda: tmp_path / "home")
     monkeypatch.chdir(tmp_path)
 
     def machine(gpu: bool):

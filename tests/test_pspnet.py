@@ -7,11 +7,11 @@ import timm
 import torch
 from torch import nn
 
-from nnti.config import Experiment
-from nnti.losses import CrossEntropy
+from nnti.experiment import Experiment
+from nnti.loss import CrossEntropy
 from nnti.models import Outputs, PSPNet, WeightsError, architecture_table, build_model, count_parameters
 from nnti.models.pspnet import PyramidPooling
-from nnti.optimization import build_optimizer
+from nnti.training.optimizer import build_optimizer
 
 SMALL = {"backbone": "resnet18", "pretrained": False}
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from nnti.config import Experiment
-from nnti.data.miniature import write_miniature_cityscapes
-from nnti.losses import CrossEntropy
+from nnti.data.miniature.cityscapes import write_miniature_cityscapes
+from nnti.experiment import Experiment
+from nnti.loss import CrossEntropy
 from nnti.models import R2UNet, architecture_table, count_parameters
 from nnti.models.r2unet import RecurrentConv, RecurrentResidualUnit
-from nnti.train import fit
+from nnti.training.loop import fit
 
 NARROW = (6, 8, 10)
 

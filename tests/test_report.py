@@ -13,11 +13,12 @@ import pytest
 
 from nnti import published
 from nnti.__main__ import main
-from nnti.complexity import read_complexity
-from nnti.config import Experiment, parse_setting
-from nnti.records import RunError, RunFolder
+from nnti.errors import RunError
+from nnti.experiment import Experiment, parse_setting
+from nnti.figures.complexity import read_complexity
 from nnti.report import build_report, filled, report_tables, set_pdf, take_run, write_tables
-from nnti.report.commands import command_of
+from nnti.report.tables import command_of
+from nnti.training.run_folder import RunFolder
 
 TOP = Path(__file__).resolve().parent.parent
 REPORT = TOP / "report"
@@ -42,7 +43,7 @@ def checkout(tmp_path, monkeypatch) -> Path:
     shutil.copytree(REPORT, tmp_path / "report", ignore=shutil.ignore_patterns("*.pt", "tables", "report.pdf"))
     shutil.copytree(TOP / "figures", tmp_path / "figures", ignore=shutil.ignore_patterns("miniature"))
     shutil.copy(TOP / "README.md", tmp_path)
-    monkeypatch.setattr("nnti.report.build.home", lambda: tmp_path)
+    monkeypatch.setattr("nnti.folders.home", lambda: tmp_path)
     monkeypatch.setenv("NNTI_FIGURES", str(tmp_path / "figures"))
     return tmp_path
 
@@ -73,7 +74,7 @@ def committed(tmp_path, monkeypatch) -> Path:
     """A copy of the committed report/, without its PDF, to set anew from the committed tables and figures."""
     shutil.copytree(REPORT, tmp_path / "report", ignore=shutil.ignore_patterns("*.pt", "report.pdf"))
     shutil.copytree(TOP / "figures", tmp_path / "figures", ignore=shutil.ignore_patterns("miniature", "*.png"))
-    monkeypatch.setattr("nnti.report.build.home", lambda: tmp_path)
+    monkeypatch.setattr("nnti.folders.home", lambda: tmp_path)
     return tmp_path / "report"
 
 
@@ -235,7 +236,7 @@ def test_ablations_follow_their_records(name):
 
 def test_ablations_differ_in_one_setting():
     """What a pair of runs is said to show can only be said if nothing else differs."""
-    from nnti.report.ablations import ABLATIONS, seeds_of
+    from nnti.report.tables import ABLATIONS, seeds_of
 
     allowed = {
         "augmentation": {"augment"},

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nnti.complexity import complexity_frame, read_complexity, with_times
 from nnti.device import device_name, readable_device
 from nnti.figures import complexity_markdown, complexity_notes, health_table
-from nnti.records import RunFolder
+from nnti.figures.complexity import complexity_frame, read_complexity, with_times
 from nnti.report import filled, report_tables
-from nnti.report.ablations import seeds_of
+from nnti.report.tables import seeds_of
+from nnti.training.run_folder import RunFolder
 
 TOP = Path(__file__).resolve().parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")

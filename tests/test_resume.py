@@ -15,15 +15,17 @@ import pytest
 import torch
 from layouts import write_voc
 
-from nnti.config import Experiment, SettingError
-from nnti.records import RunError, RunFolder, load_checkpoint
-from nnti.train import fit
+from nnti.errors import RunError, SettingError
+from nnti.experiment import Experiment
+from nnti.models.saved import load_checkpoint
+from nnti.training.loop import fit
+from nnti.training.run_folder import RunFolder
 
 KILLS = 20
 TIMES = {"train_seconds", "val_seconds", "seconds_per_epoch", "images_per_second"}
 # a server process that has imported everything: each training is a fresh copy of it, started in a moment
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnti.train", "nnti.__main__"])
+SERVER.set_forkserver_preload(["nnti.training.loop", "nnti.__main__"])
 
 
 @pytest.fixture
@@ -251,7 +253,7 @@ def test_checkpoints_come_as_often_as_asked(tiny, tmp_path, monkeypatch):
 def test_sessions_tell_where_a_run_was_trained(tiny, tmp_path, monkeypatch):
     for _ in fit(tiny, tmp_path / "a", progress=False):
         break
-    monkeypatch.setattr("nnti.train.commit", lambda: "another commit")
+    monkeypatch.setattr("nnti.device.commit", lambda: "another commit")
     run = fit(tiny, tmp_path / "a", progress=False)
     list(run)
     record = run.run.record()

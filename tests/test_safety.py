@@ -13,9 +13,9 @@ import pytest
 import timm
 
 from nnti.__main__ import main
-from nnti.config import Experiment
+from nnti.experiment import Experiment
 from nnti.models import build_model
-from nnti.train import fit
+from nnti.training.loop import fit
 
 HOME = Path(__file__).resolve().parents[1]
 SOURCES = sorted([*(HOME / "nnti").rglob("*.py"), *(HOME / "benchmarks").rglob("*.py")])

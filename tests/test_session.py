@@ -18,12 +18,14 @@ import layouts
 import papermill
 import pytest
 
-from nnti import session
-from nnti.config import Experiment, SettingError
-from nnti.data import VOC, Cityscapes, DataError, cityscapes_download, download
-from nnti.paths import cache_dir, data_roots, figures_dir, runs_dir
-from nnti.session import prepare
-from nnti.train import fit
+from nnti.data import VOC, Cityscapes, DataError, download
+from nnti.data import download as cityscapes_download
+from nnti.errors import SettingError
+from nnti.experiment import Experiment
+from nnti.folders import cache_dir, data_roots, figures_dir, runs_dir
+from nnti.notebook import colab as session
+from nnti.notebook.colab import prepare
+from nnti.training.loop import fit
 
 HOME = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((HOME / "notebooks").glob("task*.ipynb"))
@@ -40,7 +42,7 @@ def project(tmp_path, monkeypatch) -> Path:
     """A checkout of its own, without data; what `prepare` does to the environment ends with the test."""
     for name in ("NNTI_DATA", "NNTI_RUNS", "NNTI_FIGURES"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("nnti.paths.home", lambda: tmp_path / "project")
+    monkeypatch.setattr("nnti.folders.home", lambda: tmp_path / "project")
     monkeypatch.setattr(session, "home", lambda: tmp_path / "project")
     monkeypatch.chdir(tmp_path)
     yield tmp_path / "project"
@@ -274,9 +276,9 @@ def test_a_user_without_rights_trains_on_a_shared_folder(hub):
 AS_USER = f"""if True:
     import json, os, sys
     from pathlib import Path
-    from nnti.config import Experiment
-    from nnti.session import prepare
-    from nnti.train import fit
+    from nnti.experiment import Experiment
+    from nnti.notebook.colab import prepare
+    from nnti.training.loop import fit
     shared, own, experiment = Path(sys.argv[1]), Path(sys.argv[2]), Experiment(**json.loads(sys.argv[3]))
     if os.geteuid() == 0:
         prepare(shared)

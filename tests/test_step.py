@@ -13,15 +13,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import nnti.augment
 import nnti.metrics
-import nnti.optimization
-from nnti.compilation import Compiled
-from nnti.config import Experiment
-from nnti.evaluate import prepare
+import nnti.training.optimizer
+from nnti.augment import prepare
+from nnti.device import Compiled
+from nnti.experiment import Experiment
 from nnti.metrics import ConfusionMatrix
-from nnti.optimization import build_optimizer
-from nnti.records import load_checkpoint
-from nnti.train import fit
-from nnti.transfer import on_device
+from nnti.models.saved import load_checkpoint
+from nnti.training.loop import fit
+from nnti.training.optimizer import build_optimizer
+from nnti.training.parallel import on_device
 
 CPU = torch.device("cpu")
 READS = {"_local_scalar_dense", "equal", "is_nonzero", "masked_select", "nonzero", "_unique2", "unique_dim"}
@@ -41,7 +41,7 @@ def tiny(tmp_path, monkeypatch) -> Experiment:
 @pytest.fixture
 def fused(monkeypatch):
     """Updates as they are made on a GPU."""
-    monkeypatch.setattr(nnti.optimization, "FUSED_DEVICES", ("cpu",))
+    monkeypatch.setattr(nnti.training.optimizer, "FUSED_DEVICES", ("cpu",))
 
 
 class NoReading(TorchDispatchMode):
@@ -75,7 +75,7 @@ def test_a_step_reads_nothing_back(tiny, fused, monkeypatch, model, optimizer):
     run = fit(experiment, progress=False)
     batch, run.state.partial = next(iter(run.loader)), run._nothing_yet()
     prepared = prepare(batch, experiment, CPU)
-    monkeypatch.setattr("nnti.train.prepare", lambda *_: prepared)
+    monkeypatch.setattr("nnti.augment.prepare", lambda *_: prepared)
     monkeypatch.setattr(ConfusionMatrix, "update", lambda *_: None)  # on a CPU it looks for classes out of range
     run.model.train()
     with NoReading():
@@ -134,7 +134,7 @@ def test_batches_are_whole_when_they_arrive_on_a_cuda_device(tiny):
 def test_updates_are_fused_where_that_helps(tiny, monkeypatch, optimizer):
     model, experiment = torch.nn.Conv2d(3, 3, 1), tiny.replace(optimizer=optimizer)
     assert build_optimizer(experiment, model).defaults["fused"] is None
-    monkeypatch.setattr(nnti.optimization, "FUSED_DEVICES", ("cpu",))
+    monkeypatch.setattr(nnti.training.optimizer, "FUSED_DEVICES", ("cpu",))
     assert build_optimizer(experiment, model).defaults["fused"] is True
     assert build_optimizer(experiment, model.to("meta")).defaults["fused"] is None
 
@@ -189,7 +189,7 @@ def test_errors_of_the_network_itself_are_not_hidden(monkeypatch):
 def test_without_a_compiler_a_module_runs_as_it_is(tmp_path):
     """For real: a compiler that does not exist, in a process of its own."""
     program = (
-        "import torch\nfrom nnti.compilation import Compiled\n"
+        "import torch\nfrom nnti.device import Compiled\n"
         "module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Dropout(0.5))\n"
         "x, compiled = torch.randn(2, 3, 8, 8), Compiled(module)\n"
         "torch.manual_seed(0); expected = module(x)\n"

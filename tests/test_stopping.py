@@ -12,11 +12,12 @@ import pytest
 import torch
 from layouts import write_voc
 
-from nnti.config import Experiment
+from nnti.experiment import Experiment
 from nnti.loaders import train_loader
-from nnti.records import RunFolder, load_checkpoint
-from nnti.stopping import LossWatch, StopSignal, all_finite
-from nnti.train import fit
+from nnti.models.saved import load_checkpoint
+from nnti.training.loop import fit
+from nnti.training.run_folder import RunFolder
+from nnti.training.stopping import LossWatch, StopSignal, all_finite
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_an_interrupt_during_validation_loses_no_step(tiny, tmp_path, monkeypatc
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nnti.train.evaluate", interrupted)
+    monkeypatch.setattr("nnti.inference.evaluate.evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         next(rows)
     saved = load_checkpoint(tmp_path / "a" / "last.pt")

@@ -3,7 +3,7 @@
 import pytest
 
 from nnti import figures
-from nnti.config import Experiment
+from nnti.experiment import Experiment
 from nnti.metrics import METRICS
 
 

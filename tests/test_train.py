@@ -11,16 +11,18 @@ import torch
 from layouts import write_voc
 
 from nnti.augment import place_report
-from nnti.config import Experiment, SettingError
 from nnti.data import DataError
-from nnti.evaluate import evaluate
-from nnti.inference import predict
+from nnti.errors import RunError, SettingError
+from nnti.experiment import Experiment
+from nnti.inference.evaluate import evaluate
+from nnti.inference.image import predict
 from nnti.loaders import load_split, train_loader, val_loader
-from nnti.losses import CrossEntropy, enet_class_weights
+from nnti.loss import CrossEntropy, enet_class_weights
 from nnti.metrics import METRICS, ConfusionMatrix
-from nnti.optimization import build_optimizer, poly
-from nnti.records import RunError, RunFolder, find_run, load_checkpoint, load_model
-from nnti.train import fit
+from nnti.models.saved import load_checkpoint, load_model
+from nnti.training.loop import fit
+from nnti.training.optimizer import build_optimizer, poly
+from nnti.training.run_folder import RunFolder, find_run
 
 CPU = torch.device("cpu")
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from layouts import write_cityscapes
 
-import nnti.train
-from nnti.config import Experiment, SettingError
+import nnti.training.loop
 from nnti.data import load_dataset
+from nnti.errors import SettingError
+from nnti.experiment import Experiment
 from nnti.models import PSPNet
-from nnti.records import load_checkpoint, load_model
-from nnti.train import fit
+from nnti.models.saved import load_checkpoint, load_model
+from nnti.training.loop import fit
 
 ARGUMENTS = {
     "enet": {},

@@ -4,25 +4,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nnti.data.base import IGNORE_INDEX, DataError, SegmentationDataset, check_choice
+from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, class_frequencies, evenly_spread
 from nnti.data.cache import attach_cache
 from nnti.data.camvid import CamVid
 from nnti.data.cityscapes import Cityscapes
 from nnti.data.folder import Folder
-from nnti.data.statistics import class_frequencies, evenly_spread
 from nnti.data.voc import VOC
-from nnti.paths import miniature_root
+from nnti.errors import DataError
+from nnti.folders import miniature_root
 
 __all__ = [
-    "DATASETS",
-    "IGNORE_INDEX",
-    "MINIATURES",
-    "VOC",
     "CamVid",
     "Cityscapes",
+    "DATASETS",
     "DataError",
     "Folder",
+    "IGNORE_INDEX",
+    "MINIATURES",
     "SegmentationDataset",
+    "VOC",
     "attach_cache",
     "available",
     "class_frequencies",
@@ -33,7 +33,7 @@ __all__ = [
 
 def voc_miniature(split: str = "train", root: str | Path | None = None) -> VOC:
     """Return a split of the VOC miniature in `root` (None: the project's own folder), rendering it first if need be."""
-    from nnti.data.miniature import write_miniature_voc
+    from nnti.data.miniature.voc import write_miniature_voc
 
     root = _miniature_place("VOC", "VOCdevkit/VOC2012", root)
     dataset = VOC(split, write_miniature_voc(root))
@@ -43,7 +43,7 @@ def voc_miniature(split: str = "train", root: str | Path | None = None) -> VOC:
 
 def cityscapes_miniature(split: str = "train", root: str | Path | None = None) -> Cityscapes:
     """Return a split of the Cityscapes miniature; otherwise as `voc_miniature`."""
-    from nnti.data.miniature import write_miniature_cityscapes
+    from nnti.data.miniature.cityscapes import write_miniature_cityscapes
 
     root = _miniature_place("Cityscapes", "cityscapes", root)
     dataset = Cityscapes(split, write_miniature_cityscapes(root))

@@ -1,29 +1,73 @@
-"""What every data set here is: a list of (image file, label file), read as uint8 tensors at their own size."""
+"""What is wrong with a file of a data set, in words that name the file and the fix.
+
+The list of a split's files, small enough to be kept in every process that reads them.
+
+What every data set here is: a list of (image file, label file), read as uint8 tensors at their own size.
+
+What a split holds, counted from its labels.
+"""
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from nnti.data.errors import DataError, denied
-from nnti.data.files import FilePairs
 from nnti.data.images import read_image, read_index_png
+from nnti.errors import DataError, denied
+from nnti.progress import progress_bar
 
 __all__ = [
+    "FilePairs",
     "IGNORE_INDEX",
-    "DataError",
     "SegmentationDataset",
     "check_choice",
     "check_sizes",
+    "class_frequencies",
+    "evenly_spread",
     "exists",
     "find_root",
-    "read_image",
-    "read_index_png",
     "read_lines",
     "read_list",
 ]
+
+
+class FilePairs(Sequence[tuple[Path, Path]]):
+    """A list of (image, label) paths that takes as much memory as the files' names.
+
+    The names lie in one array, each folder is kept once, and a pair of paths is made when it is asked for. A list of
+    `Path` objects would take about ten times as much, would grow as they are used, and would be copied into every
+    process that reads them, page by page.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str | Path, str | Path]]):
+        numbers: dict[str, int] = {}  # folder → its position in `_folders`
+        entries = [(*_split(image, numbers), *_split(label, numbers)) for image, label in pairs]
+        self._folders = [Path(folder) for folder in numbers]
+        widths = [max((len(entry[part]) for entry in entries), default=1) for part in (1, 3)]
+        columns = {"image_folder": "u4", "image": f"S{widths[0]}", "label_folder": "u4", "label": f"S{widths[1]}"}
+        self._entries = np.array(entries, dtype=list(columns.items()))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int | slice) -> "tuple[Path, Path] | FilePairs":
+        if isinstance(index, slice):
+            return FilePairs(self[at] for at in range(*index.indices(len(self))))
+        image_folder, image, label_folder, label = self._entries[index]
+        return self._folders[image_folder] / os.fsdecode(image), self._folders[label_folder] / os.fsdecode(label)
+
+    def __repr__(self) -> str:
+        return f"{len(self)} pairs of files" + (f", the first {self[0]}" if len(self) else "")
+
+
+def _split(path: str | Path, numbers: dict[str, int]) -> tuple[int, bytes]:
+    """Return the number of a path's folder, a new one if it is not among `numbers`, and its name."""
+    folder, name = os.path.split(path)
+    return numbers.setdefault(folder, len(numbers)), os.fsencode(name)
+
 
 IGNORE_INDEX = 255  # the label of void pixels, in every data set here, whatever the files use
 
@@ -186,3 +230,26 @@ def exists(path: Path) -> bool:
 
 def _size(tensor: torch.Tensor) -> str:
     return f"{tensor.shape[-1]} × {tensor.shape[-2]}"
+
+
+def evenly_spread(length: int, limit: int | None) -> list[int]:
+    """Return `limit` indices spread evenly over range(length), ascending; all of them if `limit` is None or larger."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit={limit}: it must be at least 1, or None for all")
+    if limit is None or limit >= length:
+        return list(range(length))
+    return [index * length // limit for index in range(limit)]
+
+
+def class_frequencies(dataset: SegmentationDataset, limit: int | None = None, progress: bool = True) -> np.ndarray:
+    """Count the pixels of each class: int64 (num_classes,), void excluded.
+
+    Reads labels only. With `limit`, so many images spread evenly over the split stand for it.
+    """
+    counts = torch.zeros(256, dtype=torch.int64)
+    indices = evenly_spread(len(dataset), limit)
+    for index in progress_bar(
+        indices, desc=f"{dataset.title} {dataset.split}: class frequencies", disable=not progress
+    ):
+        counts += torch.bincount(dataset.label(index).flatten(), minlength=256)
+    return counts[: dataset.num_classes].numpy()

@@ -23,13 +23,13 @@ import torch
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from nnti.data.base import DataError, SegmentationDataset, check_choice
-from nnti.data.errors import denied
-from nnti.data.statistics import evenly_spread
-from nnti.paths import cache_dir
+from nnti.data.base import SegmentationDataset, check_choice, evenly_spread
+from nnti.errors import DataError, denied
+from nnti.folders import cache_dir
 from nnti.progress import progress_bar, write_line
 
 __all__ = ["CACHES", "Decoded", "attach_cache", "decoded_bytes"]
+
 
 CACHES = ("auto", "none", "ram", "disk")
 FORMAT = 1  # of the file, and of what the data sets' `read_label` return: one more when either changes
@@ -80,7 +80,7 @@ def attach_cache(dataset: SegmentationDataset, mode: str = "auto", *, build: boo
 
     Args:
         dataset: changed in place; its `files` must stay as they are from now on.
-        mode: 'disk' keeps the copy in `nnti.paths.cache_dir()`, 'ram' in memory that workers share (Linux only), 'none'
+        mode: 'disk' keeps the copy in `nnti.folders.cache_dir()`, 'ram' in memory that workers share (Linux only), 'none'
             reads the files each time. 'auto' takes 'disk' where the copy is there or would fill less than half of the
             free space, else 'ram' where it would fill less than 40 % of the free memory, else 'none'.
         build: make the copy; False uses one that is there, and nothing else.

@@ -11,20 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nnti.data.base import (
-    IGNORE_INDEX,
-    DataError,
-    SegmentationDataset,
-    check_choice,
-    exists,
-    find_root,
-    read_index_png,
-    read_list,
-)
-from nnti.data.errors import permissions_explained
-from nnti.paths import data_roots
+from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, exists, find_root, read_list
+from nnti.data.images import read_index_png
+from nnti.errors import DataError, permissions_explained
+from nnti.folders import data_roots
 
 __all__ = ["CamVid", "find_camvid"]
+
 
 LAYOUTS = (
     "",
@@ -48,7 +41,7 @@ class CamVid(SegmentationDataset):
     """One split of CamVid: "train", "val", "trainval" (both, in this order) or "test".
 
     `root` is the folder with train/, trainannot/ and the lists, or one above it; None searches
-    `nnti.paths.data_roots()`. Raises DataError, with the fix, when the data is missing.
+    `nnti.folders.data_roots()`. Raises DataError, with the fix, when the data is missing.
     """
 
     name = "camvid"

@@ -12,11 +12,12 @@ import torch
 
 from nnti.data import DATASETS, MINIATURES, DataError, SegmentationDataset, load_dataset
 from nnti.data.base import check_choice, check_sizes
-from nnti.data.errors import FaultyFiles
 from nnti.data.images import read_image
+from nnti.errors import FaultyFiles
 from nnti.progress import progress_bar
 
 __all__ = ["Checked", "check_dataset"]
+
 
 NEEDED = ("train", "val")
 MOST_THREADS = 8  # more would crowd a network drive

@@ -13,11 +13,13 @@ import torch
 from cityscapesscripts.helpers.labels import labels as LABELS
 from numpy.typing import ArrayLike
 
-from nnti.data.base import IGNORE_INDEX, DataError, SegmentationDataset, check_choice, find_root, read_index_png
-from nnti.data.errors import permissions_explained
-from nnti.paths import data_roots
+from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, find_root
+from nnti.data.images import read_index_png
+from nnti.errors import DataError, permissions_explained
+from nnti.folders import data_roots
 
 __all__ = ["Cityscapes", "count_files", "find_split", "to_label_ids", "to_train_ids"]
+
 
 File = tuple[str, str]  # image and label, as text: to make Path objects of 40,000 files would be most of the work
 
@@ -77,7 +79,7 @@ class Cityscapes(SegmentationDataset):
     Fine labels: "train", "val", "trainval" (both, in this order) and "test", whose published labels are void
     everywhere. Coarse labels: "train_extra", and of the fine splits' images "train_coarse" and "val_coarse".
 
-    `root` is the folder with leftImg8bit and gtFine, or one above it; None searches `nnti.paths.data_roots()`. Images
+    `root` is the folder with leftImg8bit and gtFine, or one above it; None searches `nnti.folders.data_roots()`. Images
     and labels are looked for one by one, so that archives may be unpacked apart from each other.
     Raises DataError, with the fix, when the data is missing.
     """

@@ -19,13 +19,14 @@ from typing import Any
 
 import torch
 
-from nnti.data.base import DataError, SegmentationDataset, exists, read_list
-from nnti.data.errors import FaultyFiles, permissions_explained
+from nnti.data.base import SegmentationDataset, exists, read_list
 from nnti.data.images import IMAGE_ENDINGS
 from nnti.data.masks import ColourMasks, IndexMasks, describe_mask, read_colours, read_names
-from nnti.paths import data_roots
+from nnti.errors import DataError, FaultyFiles, permissions_explained
+from nnti.folders import data_roots
 
 __all__ = ["Folder"]
+
 
 CLASSES, COLOURS = "classes.txt", "colours.csv"
 MASK_ENDING = ".png"
@@ -45,7 +46,7 @@ class Folder(SegmentationDataset):
     where images are added later a few may change sides, which `train.txt` and `val.txt` prevent.
 
     Args:
-        root: the folder; a relative one is looked for in the working directory, then in `nnti.paths.data_roots()`.
+        root: the folder; a relative one is looked for in the working directory, then in `nnti.folders.data_roots()`.
         split: "train" or "val".
         images, masks: the two folders below the root.
         classes: names for the values 0, 1, …; None: classes.txt. The name `void` marks a value that is no class.

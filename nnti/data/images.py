@@ -8,11 +8,10 @@ import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageOps
 
-from nnti.data.errors import DataError, denied
+from nnti.errors import DataError, denied
 
-__all__ = [
-    "IMAGE_ENDINGS", "palette_of", "read_colour_png", "read_image", "read_index_png", "read_photo", "reduced",
-]  # fmt: skip
+__all__ = ["IMAGE_ENDINGS", "palette_of", "read_colour_png", "read_image", "read_index_png", "read_photo", "reduced"]
+
 
 IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")  # what counts in a folder
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from nnti.data.base import IGNORE_INDEX, DataError, SegmentationDataset, read_lines
+from nnti.data.base import IGNORE_INDEX, SegmentationDataset, read_lines
 from nnti.data.images import palette_of, read_colour_png, read_index_png
+from nnti.errors import DataError
 
 __all__ = ["ColourMasks", "IndexMasks", "describe_mask", "distinct_colours", "read_colours", "read_names"]
+
 
 VOID = "void"  # the name that marks what is no class
 COLUMNS = ("name", "red", "green", "blue")

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from scipy.io import loadmat
 
-from nnti.data.base import DataError, SegmentationDataset, check_choice, find_root, read_list
-from nnti.data.errors import denied, permissions_explained
-from nnti.paths import data_roots
+from nnti.data.base import SegmentationDataset, check_choice, find_root, read_list
+from nnti.errors import DataError, denied, permissions_explained
+from nnti.folders import data_roots
 
 __all__ = ["VOC", "find_sbd", "find_voc", "read_sbd_label", "sbd_names", "voc_colormap"]
+
 
 File = tuple[Path, Path]  # (image, label)
 
@@ -68,7 +69,7 @@ def voc_colormap(count: int) -> np.ndarray:
 class VOC(SegmentationDataset):
     """One split of PASCAL VOC 2012: "train", "val", "trainval", or "train_aug" with SBD's labels.
 
-    `root` is the folder VOC2012 or one above it; None searches `nnti.paths.data_roots()`.
+    `root` is the folder VOC2012 or one above it; None searches `nnti.folders.data_roots()`.
     Raises DataError, with the fix, when the data is missing.
     """
 

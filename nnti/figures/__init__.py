@@ -1,22 +1,13 @@
 """Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF."""
 
-from nnti.figures.ablations import ablation_dots
-from nnti.figures.architecture import architecture_figure
 from nnti.figures.classes import class_frequencies, per_class_iou
+from nnti.figures.curves import ablation_dots, curves, learning_rate, poly_schedule
 from nnti.figures.errors import confusion_heatmap, error_distances
-from nnti.figures.features import feature_steps, pooled_maps
-from nnti.figures.masks import Classes, colorize, overlay
-from nnti.figures.output import folder_for, save
-from nnti.figures.pictures import augmentation_gallery, segmented_photo, triptychs
-from nnti.figures.recurrence import recurrence_figure
-from nnti.figures.run import (
-    best_and_worst,
-    comparison,
-    render_architectures,
-    render_run,
-    run_title,
-    run_triptychs,
-)
+from nnti.figures.insides import feature_steps, pooled_maps, recurrence_figure
+from nnti.figures.networks import architecture_figure
+from nnti.figures.pictures import Classes, augmentation_gallery, colorize, overlay, segmented_photo, triptychs
+from nnti.figures.run import best_and_worst, comparison, render_architectures, render_run, run_title, run_triptychs
+from nnti.figures.style import folder_for, save
 from nnti.figures.tables import (
     complexity_markdown,
     complexity_notes,
@@ -26,7 +17,6 @@ from nnti.figures.tables import (
     results_table,
     save_complexity,
 )
-from nnti.figures.training import curves, learning_rate, poly_schedule
 
 __all__ = [
     "Classes",

@@ -13,6 +13,7 @@ from nnti.figures.style import DARK, RUN_COLORS, RUN_HATCHES, draw_legend, legen
 
 __all__ = ["class_frequencies", "per_class_iou"]
 
+
 BAR = 0.145  # inches, the least height of a bar that a number fits beside
 
 

@@ -1,4 +1,4 @@
-"""Where a network errs, from the counts of `nnti.analysis`: classes taken for others, boundaries, void."""
+"""Where a network errs, from the counts of `nnti.inference.errors`: classes taken for others, boundaries, void."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from nnti.figures.style import DARK, draw_legend, legend_shape, page, run_style, styled
 
 __all__ = ["confusion_heatmap", "error_distances"]
+
 
 CELL = 0.3  # inches
 KINDS = {"boundary": "from the boundary between two classes", "void": "from void"}
@@ -55,7 +56,7 @@ def error_distances(analysis: dict[str, Any], title: str) -> Figure:
     """Show how errors thin out away from class boundaries and from void, and what the mean IoU is without them.
 
     Args:
-        analysis: as `nnti.analysis.analyze` returns it.
+        analysis: as `nnti.inference.errors.analyze` returns it.
         title: model, data, images, protocol.
     """
     overall = 100 * sum(analysis["boundary"]["errors"]) / sum(analysis["boundary"]["pixels"])

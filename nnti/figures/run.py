@@ -7,24 +7,26 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from nnti.checkpoints import check_classes
-from nnti.complexity import EXPERIMENTS, dataset_class
-from nnti.config import Experiment
 from nnti.data import SegmentationDataset, available, evenly_spread
 from nnti.device import resolve_device
-from nnti.figures.architecture import architecture_figure
+from nnti.errors import RunError
+from nnti.experiment import Experiment
 from nnti.figures.classes import per_class_iou
+from nnti.figures.complexity import EXPERIMENTS, dataset_class
+from nnti.figures.curves import curves, learning_rate
 from nnti.figures.errors import confusion_heatmap, error_distances
-from nnti.figures.output import folder_for, save
+from nnti.figures.networks import architecture_figure
 from nnti.figures.pictures import triptychs
-from nnti.figures.training import curves, learning_rate
-from nnti.inference import predict
+from nnti.figures.style import folder_for, save
+from nnti.inference.image import predict
 from nnti.loaders import load_split
 from nnti.models import MODELS, build_model, count_parameters
+from nnti.models.saved import check_classes, load_model
 from nnti.progress import progress_bar
-from nnti.records import RunError, RunFolder, load_model
+from nnti.training.run_folder import RunFolder
 
 __all__ = ["best_and_worst", "comparison", "render_architectures", "render_run", "run_title", "run_triptychs"]
+
 
 SHOWN = 6  # validation images in a run's triptychs
 EXTREMES, APART = 3, 5  # images shown as the best, and as the worst; their distance in the list of files
@@ -36,7 +38,7 @@ def render_run(
     """Draw and save what the files of a run allow, finished or not; return the paths of the files written.
 
     `<name>_curves` and `<name>_learning_rate` need the history, `<name>_per_class_iou` a finished run,
-    `<name>_confusion` and `<name>_error_distances` an analysis (see `nnti.analysis`), `<name>_triptychs` the best
+    `<name>_confusion` and `<name>_error_distances` an analysis (see `nnti.inference.errors`), `<name>_triptychs` the best
     checkpoint and the data set, `<name>_best_and_worst` all of these; what is missing is left out.
 
     Args:

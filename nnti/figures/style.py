@@ -2,12 +2,16 @@
 
 Figures are made for a page whose text is 16 cm wide: 7.1 inches shrink to that by a ninth, so 8 pt prints as 7 pt.
 Nothing here goes through pyplot's list of open figures: a notebook shows each figure once, and none has to be closed.
+
+Figures as files: the same figure always gives the same bytes, so that version control shows real changes only.
 """
 
 import functools
 import io
+import os
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,7 +19,22 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["STYLE", "WIDTH", "Page", "bare_page", "draw_legend", "legend_shape", "page", "run_style", "styled"]
+from nnti.folders import figures_dir
+
+__all__ = [
+    "Page",
+    "STYLE",
+    "WIDTH",
+    "bare_page",
+    "draw_legend",
+    "folder_for",
+    "legend_shape",
+    "page",
+    "run_style",
+    "save",
+    "styled",
+]
+
 
 WIDTH = 7.1  # inches
 FONT, TITLE_FONT = 8, 9.5  # points
@@ -153,3 +172,37 @@ def draw_legend(figure: Figure, handles: Sequence[Artist], bottom: float = 0.0) 
         handlelength=2.2,
     )
     legend.set_in_layout(False)
+
+
+# neither a date nor a version of matplotlib
+METADATA = {"png": {"Software": None}, "pdf": dict.fromkeys(("Creator", "Producer", "CreationDate"))}
+DPI = 200
+
+
+def folder_for(title: str) -> Path:
+    """Return where figures of a data set go, by its title: those of a miniature are kept apart from real results."""
+    return figures_dir() / "miniature" if "miniature" in title else figures_dir()
+
+
+def save(figure: Figure, name: str, folder: str | Path | None = None) -> list[Path]:
+    """Write `name`.png (200 dots per inch) and `name`.pdf (vector) and return their paths.
+
+    Args:
+        figure: any matplotlib figure.
+        name: file name without its ending.
+        folder: made if need be; None: `nnti.folders.figures_dir()`.
+    """
+    folder = figures_dir() if folder is None else Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_write(figure, folder / f"{name}.{kind}", kind) for kind in METADATA]
+
+
+def _write(figure: Figure, path: Path, kind: str) -> Path:
+    """Render in memory, write beside the file's place and move it there whole."""
+    buffer = io.BytesIO()
+    with plt.rc_context(STYLE):  # some settings are read only when a figure is rendered
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=METADATA[kind])
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(buffer.getvalue())
+    os.replace(temporary, path)
+    return path

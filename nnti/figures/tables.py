@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from nnti.complexity import EXTRA_FORMS, complexity_dir, complexity_frame
 from nnti.device import readable_device
+from nnti.figures.complexity import EXTRA_FORMS, complexity_dir, complexity_frame
 from nnti.published import HARDWARE, REPORT
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "results_table",
     "save_complexity",
 ]
+
 
 COLUMNS = {  # column of `figures.results_table` → how it is written
     "run": str,
@@ -56,7 +57,7 @@ def _minutes(seconds: float) -> str:
     return f"{minutes}:{seconds:02d} min"
 
 
-# column of `nnti.complexity.complexity_frame` → how it is written; each is a row of the Markdown table
+# column of `nnti.figures.complexity.complexity_frame` → how it is written; each is a row of the Markdown table
 QUANTITIES: dict[str, Callable[[Any], str]] = {
     "model": str,
     "data set": str,
@@ -99,7 +100,7 @@ def results_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def health_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Return one row for each run whose batch normalisation was checked, see `nnti.health.normalization_gap`.
+    """Return one row for each run whose batch normalisation was checked, see `nnti.inference.evaluate.normalization_gap`.
 
     The same training images with the statistics of each batch, as in training, and with the running ones, as in eval
     mode; `batch − running` is above 0 where the network is worse in eval mode. `validation mean IoU` is by the protocol
@@ -122,7 +123,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def complexity_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of `nnti.complexity.complexity_frame` as text: a column per experiment, a row per quantity.
+    """Return a table of `nnti.figures.complexity.complexity_frame` as text: a column per experiment, a row per quantity.
 
     Published values have rows of their own, named so; what is not known says so.
     """
@@ -150,7 +151,7 @@ def complexity_notes(record: dict[str, Any]) -> str:
     """Return what has to be said beside the table, in Markdown: methods, what is left out, versions.
 
     Args:
-        record: as `nnti.complexity.measure_complexity` returns it.
+        record: as `nnti.figures.complexity.measure_complexity` returns it.
     """
     notes = [
         f"Published: {REPORT}, {HARDWARE}. Its model size is a checkpoint's: weights and SGD's momentum.",
@@ -167,9 +168,9 @@ def complexity_notes(record: dict[str, Any]) -> str:
 
 
 def save_complexity(record: dict[str, Any], folder: str | Path | None = None) -> list[Path]:
-    """Write a record of `nnti.complexity.measure_complexity` as complexity.csv and, with notes, as complexity.md.
+    """Write a record of `nnti.figures.complexity.measure_complexity` as complexity.csv and, with notes, as complexity.md.
 
-    `folder` is made if need be; None: `nnti.complexity.complexity_dir()`.
+    `folder` is made if need be; None: `nnti.figures.complexity.complexity_dir()`.
     """
     folder = complexity_dir() if folder is None else Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +193,7 @@ def _frames_notes(record: dict[str, Any]) -> list[str]:
     if not any(key in row for row in record["rows"] for key in EXTRA_FORMS.values()):
         return []
     return [
-        "Frames/s: the network as it is (eager), deployed (`nnti.deploy`) in the same precision, and as what "
+        "Frames/s: the network as it is (eager), deployed (`nnti.inference.deploy`) in the same precision, and as what "
         "`python -m nnti export` writes, in float32 and from a uint8 image; all forms took turns in one run."
     ]
 

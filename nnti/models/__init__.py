@@ -4,17 +4,16 @@ import inspect
 
 from torch import nn
 
-from nnti.config import SettingError
-from nnti.models.architecture import Block, architecture_table, count_parameters, trace
+from nnti.errors import SettingError, WeightsError
+from nnti.models.blocks import Block, Outputs, architecture_table, count_parameters, final_logits, trace
 from nnti.models.enet import ENet
-from nnti.models.outputs import Outputs, final_logits
-from nnti.models.pspnet import PSPNet, WeightsError
+from nnti.models.pspnet import PSPNet
 from nnti.models.r2unet import R2UNet
 
 __all__ = [
-    "MODELS",
     "Block",
     "ENet",
+    "MODELS",
     "Outputs",
     "PSPNet",
     "R2UNet",
@@ -25,6 +24,7 @@ __all__ = [
     "final_logits",
     "trace",
 ]
+
 
 MODELS = {"enet": ENet, "r2unet": R2UNet, "pspnet": PSPNet}
 

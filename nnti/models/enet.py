@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnti.models.architecture import Block
+from nnti.models.blocks import Block
 
 __all__ = ["ENet"]
+
 
 DILATIONS = (2, 4, 8, 16)
 EXTENSION_SCALE = 0.1

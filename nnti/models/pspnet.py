@@ -15,16 +15,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from nnti.models.architecture import Block
-from nnti.models.outputs import Outputs, grow
+from nnti.errors import WeightsError
+from nnti.models.blocks import Block, Outputs, grow
 
-__all__ = ["PSPNet", "PyramidPooling", "WeightsError"]
+__all__ = ["PSPNet", "PyramidPooling"]
+
 
 WIDTH = 512  # channels of the head, and of all pyramid levels together on the paper's backbone: a quarter each
-
-
-class WeightsError(RuntimeError):
-    """Pretrained weights could not be fetched; the message says how to go on."""
 
 
 class PSPNet(nn.Module):

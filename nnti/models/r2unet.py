@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nnti.models.architecture import Block
-from nnti.models.normalization import frozen_statistics
+from nnti.models.blocks import Block, frozen_statistics
 
 __all__ = ["R2UNet", "RecurrentConv", "RecurrentResidualUnit"]
+
 
 STEP_NORMS = ("shared", "per_step")
 

@@ -1,7 +1,6 @@
 """The report: tables as CSV and Markdown, figures, and the PDF, all from the committed records."""
 
-from nnti.report.build import build_report, set_pdf, take_run
-from nnti.report.readme import filled
+from nnti.report.build import build_report, filled, set_pdf, take_run
 from nnti.report.tables import report_tables, write_tables
 
 __all__ = ["build_report", "filled", "report_tables", "set_pdf", "take_run", "write_tables"]

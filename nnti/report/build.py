@@ -1,27 +1,146 @@
-"""From records to report.pdf: tables, figures, README's blocks, Typst."""
+"""The report's pictures of segmented images: they need a data set and checkpoints, not records alone.
 
+README's tables are made from the records too: each stands between two remarks that browsers do not show.
+
+From records to report.pdf: tables, figures, README's blocks, Typst.
+"""
+
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nnti.complexity import read_complexity, with_times, write_complexity
+import pandas as pd
+from PIL import Image
+
+from nnti.augment import collate, cut, draw, place_random, warp
+from nnti.data import available
+from nnti.errors import RunError
+from nnti.experiment import Experiment, crop_shape
 from nnti.figures import (
     ablation_dots,
+    augmentation_gallery,
+    best_and_worst,
+    comparison,
     curves,
     per_class_iou,
     render_architectures,
     render_run,
+    run_triptychs,
     save,
     save_complexity,
 )
-from nnti.paths import home
-from nnti.records import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunError, RunFolder
-from nnti.report.ablations import ABLATIONS, ablation_scores
-from nnti.report.pictures import THREE, render_pictures
-from nnti.report.readme import fill_readme
-from nnti.report.tables import CAMVID, TASKS, report_tables, write_tables
+from nnti.figures.complexity import read_complexity, with_times, write_complexity
+from nnti.folders import home, runs_dir
+from nnti.loaders import load_split
+from nnti.report.tables import ABLATIONS, CAMVID, TASKS, ablation_scores, as_markdown, report_tables, write_tables
+from nnti.training.run_folder import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunFolder
 
-__all__ = ["build_report", "report_dir", "take_run"]
+__all__ = ["THREE", "build_report", "fill_readme", "filled", "render_pictures", "report_dir", "take_run"]
+
+
+THREE = {"ENet": "enet_camvid", "R2U-Net": "r2unet_camvid_short", "PSPNet": "pspnet_camvid_short"}
+ROWS, DRAWS = 3, 6  # of the comparison; of the gallery
+QUALITY = 88  # of a JPEG
+
+
+def render_pictures(runs: dict[str, RunFolder], folder: str | Path | None = None) -> list[Path]:
+    """Draw the pictures that data sets and checkpoints allow; return the paths of the files written.
+
+    A checkpoint is looked for in the report's run folder, then in runs/, where it counts if the record is the same.
+
+    Args:
+        runs: name of a run → its folder in report/runs/.
+        folder: where to; None: figures/.
+    """
+    found = {name: _with_checkpoint(run) for name, run in runs.items()}
+    found = {name: run for name, run in found.items() if run and _data_is_here(run.experiment())}
+    paths = []
+    for run in found.values():
+        name = run.path.name
+        paths += save(run_triptychs(run, progress=False), f"{name}_triptychs", folder)
+        analysis = run.analysis()
+        if analysis and name == THREE["ENet"]:
+            paths += save(best_and_worst(run, analysis), f"{name}_best_and_worst", folder)
+    three = {title: found[name] for title, name in THREE.items() if name in found}
+    if len(three) == len(THREE):
+        first = next(iter(three.values())).record()["data"]
+        title = (
+            f"{ROWS} of {first['title']}'s {first['val_images']} validation images, and what the networks make of them"
+        )
+        paths += save(comparison(three, ROWS, title), "camvid_comparison", folder)
+    if THREE["ENet"] in found:
+        paths += save(_gallery(found[THREE["ENet"]]), "camvid_augmentation", folder)
+    return [*paths, *(_light(path) for path in paths if path.suffix == ".png" and folder is None)]
+
+
+def _data_is_here(experiment: Experiment) -> bool:
+    return available(experiment.dataset, experiment.dataset_arguments)
+
+
+def _light(path: Path) -> Path:
+    """Write a JPEG of a picture for the PDF, which would be three times as large with the PNGs."""
+    light = home() / "report" / "pictures" / f"{path.stem}.jpg"
+    light.parent.mkdir(exist_ok=True)
+    Image.open(path).convert("RGB").save(light, quality=QUALITY, optimize=True)
+    return light
+
+
+def _with_checkpoint(run: RunFolder) -> RunFolder | None:
+    """Return the folder that holds the best checkpoint of a run: this one, or its original in runs/."""
+    original = RunFolder(runs_dir() / run.path.name)
+    if run.best.is_file():
+        return run
+    if original.best.is_file() and original.finished and original.record() == run.record():
+        return original
+    return None
+
+
+def _gallery(run: RunFolder):
+    """Show one training image as the run's augmentation draws it."""
+    experiment = run.experiment()
+    dataset = load_split(experiment, experiment.train_split, experiment.train_limit)
+    image, label = dataset[0]
+    crops = []
+    for turn in range(DRAWS):
+        drawn = draw(experiment, epoch=turn, index=0)
+        shape = crop_shape(experiment.crop_size)
+        placement = place_random(drawn, tuple(label.shape), experiment.base_size, shape)
+        crop, crop_label = warp(collate([cut(image, label, placement)]))
+        crops.append((crop[0], crop_label[0]))
+    return augmentation_gallery(image, label, crops, dataset, f"{dataset.title}: one training image, {DRAWS} draws")
+
+
+BLOCK = re.compile(r"(<!-- table: (\w+)(?: without (\S+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def fill_readme(path: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:
+    """Write the tables into a Markdown file; return its path in a list if it has changed."""
+    text = path.read_text(encoding="utf-8")
+    new = filled(text, tables)
+    if new == text:
+        return []
+    path.write_text(new, encoding="utf-8", newline="\n")
+    return [path]
+
+
+def filled(text: str, tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return a text in which each block `<!-- table: NAME -->` … `<!-- end of table -->` holds the table of that name.
+
+    `<!-- table: NAME without WORD -->` leaves out the rows that contain the word.
+    """
+
+    def block(match: re.Match) -> str:
+        begin, name, word, end = match.groups()
+        if name not in tables:
+            raise RunError(f"there is no table '{name}' for README; the report has {', '.join(tables)}")
+        table = tables[name]
+        if word:
+            table = table[~table.apply(lambda row: row.str.contains(word, regex=False).any(), axis=1)]
+        return f"{begin}\n{as_markdown(table)}\n{end}"
+
+    return BLOCK.sub(block, text)
+
 
 SOURCE, PDF = "report.typ", "report.pdf"
 COMPARED = {"R2U-Net": "r2unet_camvid_short", "PSPNet": "pspnet_camvid_short"}  # the report's figure 5
@@ -58,7 +177,7 @@ def build_report(figures: str | Path | None = None, pictures: bool = False) -> l
 
     Args:
         figures: folder of the figures; None: figures/. The PDF always shows those in figures/.
-        pictures: draw segmented images too, which takes data sets and checkpoints; see `nnti.report.pictures`. Without,
+        pictures: draw segmented images too, which takes data sets and checkpoints; see `nnti.report.build`. Without,
             the files that are there stay as they are.
     """
     folder = report_dir()

@@ -1,33 +1,199 @@
-"""The report's tables: data frames made from records, each row naming its record; written as CSV and Markdown."""
+"""What changes if one setting changes: runs that differ in nothing else, over all of their seeds that have a record.
 
+How a record is made anew: the command line whose settings are exactly its own.
+
+The report's tables: data frames made from records, each row naming its record; written as CSV and Markdown.
+"""
+
+import json
 import math
-from collections.abc import Callable, Mapping
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from nnti.complexity import EXPERIMENTS, complexity_frame, dataset_class
-from nnti.config import Experiment
-from nnti.costs import FORMS
 from nnti.device import readable_device
+from nnti.experiment import Experiment, parse_setting
 from nnti.figures import health_table
+from nnti.figures.complexity import EXPERIMENTS, complexity_frame, dataset_class
+from nnti.inference.speed import FORMS
 from nnti.models import MODELS, architecture_table, build_model
 from nnti.published import ABSTRACT_MEAN_IOU, COSTS, LITERATURE, REPORT, SCORES
-from nnti.records import RunFolder
-from nnti.report.ablations import ABLATIONS, ablation_table
-from nnti.report.commands import command_of
+from nnti.training.run_folder import RunFolder
 
 __all__ = [
+    "ABLATIONS",
     "CAMVID",
+    "Comparison",
+    "PROTOCOLS",
     "TASKS",
+    "ablation_scores",
+    "ablation_table",
     "as_markdown",
+    "command_of",
     "complexity_rows",
     "frames_table",
     "metrics_table",
     "report_tables",
+    "seeds_of",
     "write_tables",
 ]
+
+
+PROTOCOLS = ("report", "full")
+Records = Mapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Experiments that differ in one setting: label of a variant → experiment."""
+
+    conditions: str
+    variants: Mapping[str, str]
+
+
+ABLATIONS: Mapping[str, Sequence[Comparison]] = {
+    "augmentation": (
+        Comparison(
+            "half size, 40 epochs", {"augmented": "enet_camvid_ablation", "plain": "enet_camvid_ablation_plain"}
+        ),
+        Comparison("full size, 150 epochs", {"augmented": "enet_camvid", "plain": "enet_camvid_plain"}),
+    ),
+    "power": (
+        Comparison(
+            "half size, 40 epochs",
+            {"power 1 (report)": "enet_camvid_ablation", "power 0.9 (its code)": "enet_camvid_ablation_power09"},
+        ),
+    ),
+    "normalization": (
+        Comparison(
+            "CamVid, 64 to 1024 channels",
+            {"shared": "r2unet_camvid_short", "per step": "r2unet_camvid_per_step_short"},
+        ),
+        Comparison(
+            "CamVid, 16 to 256 channels",
+            {"shared": "r2unet_camvid_narrow", "per step": "r2unet_camvid_narrow_per_step"},
+        ),
+        Comparison(
+            "rendered miniature, 8 to 128 channels",
+            {"shared": "r2unet_cityscapes_miniature", "per step": "r2unet_cityscapes_per_step_miniature"},
+        ),
+    ),
+    "protocol": (
+        Comparison("ENet, full size", {"": "enet_camvid"}),
+        Comparison("ENet, full size, not augmented", {"": "enet_camvid_plain"}),
+        Comparison("ENet, half size", {"": "enet_camvid_ablation"}),
+        Comparison("ENet, half size, not augmented", {"": "enet_camvid_ablation_plain"}),
+        Comparison("R2U-Net, half size", {"": "r2unet_camvid_short"}),
+        Comparison("PSPNet, half size", {"": "pspnet_camvid_short"}),
+    ),
+}
+
+# how a number is found in a record; None where the record does not hold it
+MEASURES: Mapping[str, Callable[[dict[str, Any]], float | None]] = {
+    "report": lambda record: record["validation"]["report"]["mean_iou"],
+    "full": lambda record: record["validation"]["full"]["mean_iou"],
+    "batch statistics": lambda record: (record.get("health") or {}).get("train_mode_mean_iou"),
+    "running statistics": lambda record: (record.get("health") or {}).get("eval_mode_mean_iou"),
+}
+SHOWN = {  # ablation → what is measured
+    "augmentation": PROTOCOLS,
+    "power": PROTOCOLS,
+    "normalization": ("batch statistics", "running statistics", *PROTOCOLS),
+    "protocol": PROTOCOLS,
+}
+FIGURES = SHOWN | {"normalization": ("batch statistics", "running statistics")}
+
+
+def ablation_table(name: str, records: Records) -> pd.DataFrame:
+    """Return a row per variant: conditions, the number of seeds, mean IoU as "mean ± standard deviation", the records.
+
+    'report' and 'full' are the validation protocols; 'batch statistics' and 'running statistics' those of the health
+    check on training images, see `nnti.inference.evaluate.normalization_gap`.
+
+    Args:
+        name: a key of `ABLATIONS`.
+        records: name of a run → its record.
+    """
+    rows = []
+    for comparison in ABLATIONS[name]:
+        for variant, experiment in comparison.variants.items():
+            found = seeds_of(experiment, records)
+            row = {"conditions": comparison.conditions, "variant": variant, "seeds": str(len(found))}
+            row |= {measure: _text(_values(measure, found)) for measure in SHOWN[name]}
+            row["records"] = " ".join(found) or f"not run: python -m nnti train {experiment}"
+            rows.append(row)
+    table = pd.DataFrame(rows)
+    return table.drop(columns="variant") if (table["variant"] == "").all() else table
+
+
+def ablation_scores(name: str, records: Records) -> dict[str, dict[str, list[float]]]:
+    """Return conditions → what was measured of which variant → mean IoU of each seed, for `figures.ablation_dots`."""
+    scores: dict[str, dict[str, list[float]]] = {}
+    for comparison in ABLATIONS[name]:
+        for variant, experiment in comparison.variants.items():
+            found = seeds_of(experiment, records)
+            for measure in FIGURES[name]:
+                values = _values(measure, found)
+                if name in ("augmentation", "power"):
+                    scores.setdefault(f"{comparison.conditions}, {measure} protocol", {})[variant] = values
+                else:
+                    label = f"{variant}, {measure}" if variant else f"{measure} protocol"
+                    scores.setdefault(comparison.conditions, {})[label] = values
+    return scores
+
+
+def seeds_of(experiment: str, records: Records) -> dict[str, dict[str, Any]]:
+    """Return the finished runs of an experiment: its own name, and those that end in `_seed` and a number."""
+    return {
+        name: record
+        for name, record in sorted(records.items())
+        if record["finished"] and (name == experiment or name.rpartition("_seed")[0] == experiment)
+    }
+
+
+def _values(measure: str, records: Records) -> list[float]:
+    values = [MEASURES[measure](record) for record in records.values()]
+    return [value for value in values if value is not None]
+
+
+def _text(values: list[float]) -> str:
+    if not values:
+        return "–"
+    spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{spread}"
+
+
+def command_of(run: str, record: dict[str, Any]) -> str:
+    """Return the command that trains what a record holds: an experiment, and all settings that differ from it.
+
+    The experiment is the one that the record names, or names before `_seed` and a number. Where it is none of the
+    package's, the command reads all settings from the run's folder.
+
+    Args:
+        run: name of the folder in report/runs/.
+        record: its record.
+    """
+    experiment = Experiment.from_dict(record["experiment"])
+    names = (experiment.name, re.sub(r"_seed\d+$", "", experiment.name))
+    known = [name for name in names if name in Experiment.names()]
+    if not known:
+        return f"python -m nnti train report/runs/{run}"
+    changes = {key: own for key, (own, _) in experiment.differences(Experiment.load(known[0])).items()}
+    settings = [shlex.quote(_assignment(key, value)) for key, value in changes.items()]
+    return " ".join(["python -m nnti train", known[0], *(["--set", *settings] if settings else [])])
+
+
+def _assignment(key: str, value: Any) -> str:
+    """Return key=value as `nnti.experiment.parse_setting` reads it back."""
+    plain = f"{key}={value}"
+    return plain if isinstance(value, str) and parse_setting(plain) == (key, value) else f"{key}={json.dumps(value)}"
+
 
 TASKS = ("enet_voc", "enet_voc_plain", "r2unet_cityscapes", "pspnet_cityscapes")  # the report's own experiments
 CAMVID = ("enet_camvid", "r2unet_camvid_short", "r2unet_camvid_per_step_short", "pspnet_camvid_short")
@@ -41,7 +207,7 @@ def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[
 
     Args:
         runs: name of a run → its folder.
-        costs: as `nnti.complexity.read_complexity` returns it.
+        costs: as `nnti.figures.complexity.read_complexity` returns it.
     """
     records = {name: run.record() for name, run in runs.items()}
     return {
@@ -89,7 +255,7 @@ def complexity_rows(costs: dict[str, Any], records: Mapping[str, dict[str, Any]]
 
 
 def frames_table(costs: dict[str, Any]) -> pd.DataFrame:
-    """Return the images per second of each network's forms, a row per experiment; see `nnti.costs.measure_latency`."""
+    """Return the images per second of each network's forms, a row per experiment; see `nnti.inference.speed.measure_latency`."""
     forms = {"frames/s": "eager", **{f"frames/s, {form}": form for form in FORMS if form != "eager"}}
     rows = []
     for row in complexity_frame(costs).to_dict("records"):

@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import Select
 pytestmark = pytest.mark.skipif(chromium() is None, reason="needs Chromium: apt-get install chromium chromium-driver")
 
 EXPERIMENT = """from nnti import Experiment, fit
-from nnti.interactive import explore, segment_photo, watch
+from nnti.notebook import explore, segment_photo, watch
 
 experiment = Experiment(
     name="tiny", train_split="trainval", batch_size=1, epochs=EPOCHS, val_every=1, base_size=64, crop_size=48,

@@ -9,7 +9,8 @@ from cityscapesscripts.helpers.labels import labels
 from PIL import Image
 
 from nnti.data.miniature.publish import publish_once
-from nnti.data.miniature.streets_scene import FEATURES, render_street
+from nnti.data.miniature.streets_life import FEATURES
+from nnti.data.miniature.streets_scene import render_street
 
 __all__ = ["CITIES", "RENDERER_VERSION", "plan_miniature_cityscapes", "write_miniature_cityscapes"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
-from nnti.data.base import DataError
+from nnti.errors import DataError
 
 __all__ = ["FACTS_FILE", "publish_once"]
 

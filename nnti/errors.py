@@ -1,0 +1,65 @@
+"""What can be wrong, in words that name the fix. Nothing here imports PyTorch, so that the command line answers at once."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = [
+    "DataError",
+    "FaultyFiles",
+    "MachineError",
+    "RunError",
+    "SettingError",
+    "WeightsError",
+    "denied",
+    "permissions_explained",
+]
+
+
+class SettingError(ValueError):
+    """A setting has an unknown name, a wrong type or an impossible value; the message says what is right."""
+
+
+class RunError(RuntimeError):
+    """A run folder or checkpoint is missing, damaged or another experiment's; the message says what to do."""
+
+
+class DataError(RuntimeError):
+    """A file of a data set is missing, damaged or not what it should be; the message names it and the fix."""
+
+
+class FaultyFiles(DataError):
+    """Several files of a data set are at fault.
+
+    Attributes:
+        faults: one text each. rest: the data set of the files that are in order, None where there is none.
+    """
+
+    def __init__(self, faults: list[str], rest: object = None):
+        super().__init__("\n".join(faults))
+        self.faults, self.rest = faults, rest
+
+
+class WeightsError(RuntimeError):
+    """Pretrained weights could not be fetched; the message says how to go on."""
+
+
+class MachineError(RuntimeError):
+    """The machine could not do what was asked (memory, a process killed); the message says what to change."""
+
+
+def denied(path: str | os.PathLike) -> DataError:
+    """Return the error for a file or folder that this user may not read."""
+    return DataError(
+        f"{os.fspath(path)} may not be read: permission denied. Make it readable (chmod -R a+rX on the folder that "
+        "it belongs to), or ask whoever put it there"
+    )
+
+
+@contextmanager
+def permissions_explained() -> Iterator[None]:
+    """Turn the system's refusal of a file or folder into a DataError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise denied(error.filename or "a file of the data set") from None

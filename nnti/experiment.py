@@ -1,0 +1,284 @@
+"""`Experiment`: every setting of a run in one typed, frozen object that is read from and written to JSON.
+
+A file in `nnti/configs/` holds one experiment; `"base": "other"` takes another one and lists only what differs.
+
+From a data set to batches: what the host does for each sample, in the same order whatever the number of workers.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from nnti.errors import SettingError
+
+__all__ = ["Experiment", "adjust", "config_dir", "crop_shape", "parse_setting"]
+
+
+def setting(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
+    """Declare a setting with its default, its meaning and its inclusive range."""
+    metadata = {"help": help, "low": low, "high": high}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """All settings of one run. Defaults are those that the 2021 report shares between its three tasks."""
+
+    name: str = setting("experiment", "what the run folder, figures and tables call it")
+    # model
+    model: Literal["enet", "r2unet", "pspnet"] = setting("enet", "architecture")
+    model_arguments: dict[str, Any] = setting({}, "the constructor's arguments; a new value replaces all of them")
+    # data
+    dataset: Literal["voc", "cityscapes", "camvid", "folder", "voc_miniature", "cityscapes_miniature"] = setting(
+        "voc", "data set; 'folder': your own"
+    )
+    dataset_arguments: dict[str, Any] = setting({}, "of 'folder': root and others; a new value replaces all of them")
+    train_split: str = setting("train", "split to learn from")
+    val_split: str = setting("val", "split to measure on")
+    train_limit: int | None = setting(None, "use only this many training images, spread evenly (None: all)", 1)
+    val_limit: int | None = setting(None, "use only this many validation images, spread evenly (None: all)", 1)
+    # augmentation: rescale, rotate, crop, flip, blur, in this order
+    augment: bool = setting(True, "random augmentation; False resizes every image to crop_size × crop_size instead")
+    base_size: int = setting(400, "length of the longer side before the random scale, pixels", 8, 8192)
+    crop_size: int | tuple[int, int] = setting(
+        380, "side of the square training crop, or (height, width), pixels", 8, 8192
+    )
+    scale: tuple[float, float] = setting((0.5, 2.0), "range of the random scale factor", 0.05, 20)
+    rotate: float = setting(10.0, "largest rotation to either side, degrees", 0, 180)
+    flip: float = setting(0.5, "probability of a horizontal flip", 0, 1)
+    blur: float = setting(1.0, "largest standard deviation of the Gaussian blur, pixels", 0, 1)
+    # optimiser
+    optimizer: Literal["sgd", "adam"] = setting("sgd", "update rule")
+    learning_rate: float = setting(0.01, "base learning rate of the decoder or head", 1e-8, 10)
+    backbone_factor: float = setting(0.1, "learning rate of a pretrained backbone, times learning_rate", 0, 10)
+    momentum: float = setting(0.9, "momentum of SGD, first beta of Adam", 0, 0.9999)
+    weight_decay: float = setting(1e-4, "L2 penalty", 0, 1)
+    # schedule: lr = learning_rate · (1 − iteration / all iterations)^power
+    epochs: int = setting(80, "passes over the training split", 1, 100_000)
+    power: float = setting(1.0, "power of the poly schedule (0: constant)", 0, 10)
+    batch_size: int = setting(8, "images per step", 1, 4096)
+    # loss
+    class_weighting: Literal["none", "enet"] = setting("none", "'enet': 1/ln(1.02 + p) for a class with pixel share p")
+    auxiliary_weight: float = setting(0.4, "share of an auxiliary head's cross entropy, where a model has one", 0, 10)
+    # validation and checkpoints
+    protocol: Literal["report", "full"] = setting(
+        "report", "'report': shorter side to val_size, centre crop; 'full': own size"
+    )
+    val_size: int | tuple[int, int] = setting(
+        480, "crop of the 'report' protocol: side, or (height, width), pixels", 8, 8192
+    )
+    val_every: int = setting(5, "validate every so many epochs, and after the last", 1, 100_000)
+    checkpoint_every: str | None = setting("5 min", "save so often within an epoch: '5 min', '90 s', '200 steps'; None")
+    keep_every: int = setting(10, "keep a checkpoint every so many epochs, beside last and best", 1, 100_000)
+    tensorboard: bool = setting(False, "write scalars and pictures for TensorBoard into the run folder, if installed")
+    # machine
+    seed: int = setting(0, "seed of weights, order and augmentation", 0, 2**31 - 1)
+    device: str = setting("auto", "'auto' takes cuda, then mps, then cpu; or a torch device name")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = setting("auto", "autocast; 'auto' asks the device")
+    channels_last: bool = setting(True, "memory format of weights and activations")
+    compile: bool = setting(False, "torch.compile the model: faster steps after a slow start")
+    cache: Literal["auto", "none", "ram", "disk"] = setting("auto", "where decoded images are kept for later epochs")
+    sync_batch_norm: bool = setting(True, "several GPUs: normalise over the whole batch, not over each GPU's share")
+    num_workers: int = setting(-1, "processes that read data (-1: chosen from the machine)", -1, 256)
+
+    def __post_init__(self):
+        for name, kind in typing.get_type_hints(type(self)).items():
+            meta = type(self).__dataclass_fields__[name].metadata
+            value = _checked(name, getattr(self, name), kind)
+            _check_range(name, value, meta["low"], meta["high"])
+            object.__setattr__(self, name, value)
+        _check_together(self)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> "Experiment":
+        """Read an experiment: a name from `Experiment.names()`, a JSON file, or a run folder."""
+        return cls.from_dict(_resolve(_find(name_or_path)))
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "Experiment":
+        """Build an experiment from a mapping of settings; unknown keys are refused with the nearest known one."""
+        known = cls.__dataclass_fields__
+        for key in settings:
+            if key not in known:
+                raise SettingError(f"unknown setting '{key}'{_nearest(key, known)}")
+        return cls(**settings)
+
+    @staticmethod
+    def names() -> list[str]:
+        """Return the names of the experiments that ship with the package."""
+        return sorted(path.stem for path in config_dir().glob("*.json"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as plain JSON types."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def to_json(self) -> str:
+        """Return all settings as the text of a JSON file."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write all settings as JSON."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    def replace(self, **changes: Any) -> "Experiment":
+        """Return a copy with some settings changed; it is checked like any other."""
+        return self.from_dict({**{name: getattr(self, name) for name in self.__dataclass_fields__}, **changes})
+
+    def checkpoint_interval(self) -> tuple[float, str] | None:
+        """Return `checkpoint_every` as (number, "s" or "steps"); None: after whole epochs only."""
+        return None if self.checkpoint_every is None else _interval(self.checkpoint_every)
+
+    def differences(self, other: "Experiment") -> dict[str, tuple[Any, Any]]:
+        """Return {setting: (own value, other's value)} where the two differ."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split a command line's `key=value`; the value is JSON where it can be, else text."""
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise SettingError(f"'{text}' is not of the form key=value, for example epochs=3")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def _find(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    for candidate in (config_dir() / f"{path}.json", path / "experiment.json", path):
+        if candidate.is_file():
+            return candidate
+    names = Experiment.names()
+    raise SettingError(
+        f"no experiment '{name_or_path}'; it is one of {', '.join(names)}, a JSON file, or a run folder"
+        f"{_nearest(str(name_or_path), names)}"
+    )
+
+
+def _resolve(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a JSON file and lay it over its `base`, if it names one."""
+    if path in seen:
+        raise SettingError(f"{path}: 'base' leads in a circle: {' -> '.join(p.stem for p in (*seen, path))}")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise SettingError(f"{path} must hold one JSON object of settings")
+    base = settings.pop("base", None)
+    inherited = _resolve(_find(base), (*seen, path)) if base else {}
+    return {**inherited, **settings}
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """Return `value` as `kind` (int → float, list → tuple where asked), or raise SettingError."""
+    options = typing.get_args(kind) if typing.get_origin(kind) is types.UnionType else (kind,)
+    for option in options:
+        converted = _convert(value, option)
+        if converted is not _WRONG:
+            return converted
+    if typing.get_origin(kind) is Literal:
+        choices = typing.get_args(kind)
+        raise SettingError(f"{name}={value!r}: it must be one of {', '.join(choices)}{_nearest(str(value), choices)}")
+    wanted = "a JSON object such as '{\"steps\": 2}', in quotes" if typing.get_origin(kind) is dict else _describe(kind)
+    raise SettingError(f"{name}={value!r}: it must be {wanted}, not {type(value).__name__}")
+
+
+_WRONG = object()
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return value if isinstance(value, str) and value in args else _WRONG
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(args):
+            return _WRONG
+        items = tuple(_convert(item, arg) for item, arg in zip(value, args, strict=True))
+        return _WRONG if _WRONG in items else items
+    if origin is dict:
+        return dict(value) if isinstance(value, Mapping) else _WRONG
+    if kind is types.NoneType:
+        return None if value is None else _WRONG
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value if type(value) is kind else _WRONG
+
+
+def _check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        too_low, too_high = low is not None and number < low, high is not None and number > high
+        if not math.isfinite(number) or too_low or too_high:
+            bounds = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+            raise SettingError(f"{name}={value!r}: it must be {bounds}")
+
+
+def _check_together(experiment: Experiment) -> None:
+    """Refuse what is impossible only in combination."""
+    if experiment.scale[0] > experiment.scale[1]:
+        raise SettingError(f"scale={experiment.scale!r}: the first number must not exceed the second")
+    if not experiment.name or any(sign in experiment.name for sign in '/\\:*?"<>|'):
+        raise SettingError(f"name={experiment.name!r}: it becomes a folder's name; use letters, digits, '-' and '_'")
+    experiment.checkpoint_interval()
+    for name in ("model_arguments", "dataset_arguments"):
+        try:
+            json.dumps(getattr(experiment, name))
+        except TypeError as error:
+            raise SettingError(f"{name} must hold plain JSON values: {error}") from error
+
+
+def _interval(text: str) -> tuple[float, str]:
+    """Read '5 min', '90 s', '2 h' or '200 steps'."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(steps?|s|min|h)\s*", text)
+    number, unit = (float(found[1]), found[2].rstrip("s") or "s") if found else (0.0, "")
+    if number <= 0 or (unit == "step" and number != int(number)):
+        raise SettingError(f"checkpoint_every={text!r}: it must be like '5 min', '90 s', '2 h' or '200 steps', or null")
+    return (number, "steps") if unit == "step" else (number * {"s": 1, "min": 60, "h": 3600}[unit], "s")
+
+
+def _describe(kind: Any) -> str:
+    if typing.get_origin(kind) is types.UnionType:
+        return " or ".join(_describe(option) for option in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return f"a pair of {typing.get_args(kind)[0].__name__}"
+    return "null" if kind is types.NoneType else getattr(kind, "__name__", str(kind))
+
+
+def _nearest(word: str, known) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def adjust(experiment: Experiment, **changes: Any) -> Experiment:
+    """Return the experiment with some settings changed, as a run of its own; a change to None keeps what there is.
+
+    The name gets the changes as a suffix, so that runs with other numbers of epochs or seeds lie beside each other. The
+    device is no part of it: a run may go on elsewhere.
+    """
+    changes = {name: value for name, value in changes.items() if value is not None}
+    suffix = "".join(f"_{name}{value}" for name, value in changes.items() if name != "device")
+    return experiment.replace(name=experiment.name + suffix, **changes)
+
+
+def config_dir() -> Path:
+    """Return the folder of the experiments that ship with the package."""
+    return Path(__file__).resolve().parent / "configs"
+
+
+def crop_shape(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) of a size setting."""
+    return size if isinstance(size, tuple) else (size, size)

@@ -1,0 +1,1 @@
+"""A network at work: one image, files, a whole split, and exported."""

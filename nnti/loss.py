@@ -1,0 +1,102 @@
+"""The training loss: pixel-wise cross entropy, void left out."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnti.data import SegmentationDataset, class_frequencies
+from nnti.experiment import Experiment
+from nnti.models.blocks import Outputs, final_logits, full_size_parts, most_likely
+
+__all__ = ["CrossEntropy", "LossSum", "build_loss", "count_class_weights", "cross_entropy", "enet_class_weights"]
+
+
+class LossSum(NamedTuple):
+    """A loss before its division, so that sums over a whole split can be accumulated first.
+
+    Attributes:
+        total: weighted sum over pixels, scalar. weight: sum of the pixels' weights, scalar.
+        auxiliary: what an auxiliary head adds to `total` in training, scalar.
+        prediction: most likely class of each pixel, integers (B, H, W); found where the logits have full size anyway.
+    """
+
+    total: Tensor
+    weight: Tensor
+    auxiliary: Tensor | float = 0.0
+    prediction: Tensor | None = None
+
+    @property
+    def mean(self) -> Tensor:
+        """The loss of the network's final output; 0 (not NaN) where every pixel is void."""
+        return self.total / self.weight.clamp_min(1e-12)
+
+    @property
+    def objective(self) -> Tensor:
+        """What training minimises: `mean`, and the auxiliary head's share where there is one."""
+        return (self.total + self.auxiliary) / self.weight.clamp_min(1e-12)
+
+
+class CrossEntropy(nn.Module):
+    """Cross entropy of a network's outputs against labels (B, H, W).
+
+    Args:
+        class_weights: one weight per class; None: all 1.
+        ignore_index: label of void pixels.
+        auxiliary_weight: share of an auxiliary head's cross entropy (PSPNet paper, section 4: 0.4).
+    """
+
+    def __init__(self, class_weights: np.ndarray | None = None, ignore_index: int = 255, auxiliary_weight: float = 0.4):
+        super().__init__()
+        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights)
+        self.ignore_index, self.auxiliary_weight = ignore_index, auxiliary_weight
+
+    def forward(self, outputs: Tensor | Outputs, label: Tensor) -> LossSum:
+        """Return the sums over pixels and the sum of weights that they are to be divided by.
+
+        `outputs` are logits (B, C, H, W), or `Outputs` of a network with an auxiliary head, of any size.
+        """
+        totals, predictions = [], []
+        for logits, truth in full_size_parts(final_logits(outputs), label):
+            totals.append(self._total(logits, truth))
+            predictions.append(most_likely(logits.detach()))
+        auxiliary = self._auxiliary(outputs.auxiliary, label) if isinstance(outputs, Outputs) else 0.0
+        return LossSum(sum(totals), self._weight(label), auxiliary, torch.cat(predictions))
+
+    def _auxiliary(self, logits: Tensor, label: Tensor) -> Tensor:
+        return self.auxiliary_weight * sum(self._total(*part) for part in full_size_parts(logits, label))
+
+    def _total(self, logits: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(logits, label, self.class_weights, ignore_index=self.ignore_index, reduction="sum")
+
+    def _weight(self, label: Tensor) -> Tensor:
+        valid = label != self.ignore_index
+        if self.class_weights is None:
+            return valid.sum().float()
+        return (self.class_weights[label.where(valid, 0)] * valid).sum()
+
+
+def enet_class_weights(pixels_per_class: np.ndarray) -> np.ndarray:
+    """Return the ENet paper's class weights 1/ln(1.02 + p), p = a class's share of all pixels; in 1.42 … 50.5."""
+    share = pixels_per_class / max(1, pixels_per_class.sum())
+    return 1 / np.log(1.02 + share)
+
+
+def build_loss(experiment: Experiment, train_data: SegmentationDataset, progress: bool = True) -> CrossEntropy:
+    """Return the loss of an experiment; class weights come from the pixel counts of the training split."""
+    return cross_entropy(experiment, train_data, count_class_weights(experiment, train_data, progress))
+
+
+def count_class_weights(experiment: Experiment, train_data: SegmentationDataset, progress: bool = True):
+    """Return the weights of an experiment's classes, from the pixel counts of the training split; None: all alike."""
+    if experiment.class_weighting == "none":
+        return None
+    return enet_class_weights(class_frequencies(train_data, progress=progress))
+
+
+def cross_entropy(experiment: Experiment, train_data: SegmentationDataset, class_weights) -> CrossEntropy:
+    """Return the loss of an experiment with known class weights, one per class, or None."""
+    return CrossEntropy(class_weights, train_data.ignore_index, experiment.auxiliary_weight)

@@ -1,0 +1,1 @@
+"""From an experiment to a trained network and its run folder."""

@@ -1,0 +1,202 @@
+"""What looks on while a training runs: progress bars here, TensorBoard and the notebooks' dashboard elsewhere.
+
+A monitor sees the training (`nnti.training.loop.Fit`) at its turning points. It may read all of it and must change nothing: a
+training gives the same numbers whoever looks on.
+
+What a network makes of a few fixed validation images while it trains: small, cheap, always the same ones.
+
+TensorBoard, where it is installed: `experiment.tensorboard=True` writes scalars and pictures into the run folder.
+
+pip install tensorboard
+tensorboard --logdir runs
+"""
+
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nnti.data import SegmentationDataset, evenly_spread
+from nnti.data.images import reduced
+from nnti.experiment import Experiment
+from nnti.inference.image import predict
+from nnti.loss import LossSum
+from nnti.progress import progress_bar
+from nnti.training.run_folder import RunFolder
+
+__all__ = ["Monitor", "Monitors", "ProgressBar", "Snapshot", "Snapshots", "TensorBoard"]
+
+
+LOOK_EVERY = 1.0  # seconds between two looks at the loss: each makes the host wait for the device
+
+
+class Monitor:
+    """Looks on and does nothing; a subclass overrides what it wants to see. `run` is the `nnti.training.loop.Fit`."""
+
+    def begin(self, run) -> None:
+        """The run's folder is there; the untrained network is about to be measured, or training to go on."""
+
+    def step(self, run, loss: LossSum) -> None:
+        """A step is done; `run.state` counts it. To read `loss` makes the host wait for the device."""
+
+    def phase(self, run, text: str) -> None:
+        """Something that takes a while begins, such as a validation; "" when training goes on."""
+
+    def epoch(self, run) -> None:
+        """An epoch is finished and saved; `run.rows[-1]` is its row."""
+
+    def end(self, run) -> None:
+        """The training is over, was stopped or has failed. Called once after `begin`, whatever happened."""
+
+
+class Monitors:
+    """Tells several monitors the same; one that fails is dropped with a warning, and the training goes on."""
+
+    def __init__(self, monitors: Sequence[Monitor] = ()):
+        self.members = list(monitors)
+
+    def tell(self, event: str, run, *details) -> None:
+        """Call the method `event` of every monitor."""
+        for monitor in tuple(self.members):
+            try:
+                getattr(monitor, event)(run, *details)
+            except Exception as error:
+                self.members.remove(monitor)
+                warnings.warn(
+                    f"{type(monitor).__name__} failed and no longer looks on; the training goes on: {error!r}",
+                    stacklevel=2,
+                )
+
+    @contextmanager
+    def watching(self, run):
+        """Tell `begin`, and `end` whatever happens in between."""
+        self.tell("begin", run)
+        try:
+            yield
+        finally:
+            self.tell("end", run)
+
+
+class ProgressBar(Monitor):
+    """One tqdm bar over all images that are still to come."""
+
+    def __init__(self):
+        self._bar, self._looked = None, 0.0
+
+    def begin(self, run) -> None:
+        """Show the bar, unless nothing is to be done."""
+        images = (len(run) * len(run.loader) - run.state.step) * run.experiment.batch_size
+        self._bar = progress_bar(total=images, unit="img", desc=run.experiment.name, disable=not images)
+
+    def step(self, run, loss: LossSum) -> None:
+        """Move the bar on by a batch; about once a second show epoch and loss."""
+        self._bar.update(run.experiment.batch_size)
+        if time.perf_counter() - self._looked > LOOK_EVERY:
+            epoch = f"{run.state.done + 1}/{run.experiment.epochs}"
+            self._bar.set_postfix(epoch=epoch, loss=f"{float(loss.mean):.3f}")
+            self._looked = time.perf_counter()
+
+    def end(self, run) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+
+IMAGES = 3
+LONGEST = 480  # pixels: what a screen shows; larger images would cost a training more than a look is worth
+
+
+class Snapshot(NamedTuple):
+    """An image and two label maps as pictures: uint8 (H, W, 3)."""
+
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+
+
+class Snapshots:
+    """A few images of a split, spread evenly and scaled so that their longer side is LONGEST pixels at most.
+
+    Args:
+        dataset: the split. experiment: its `precision` is used.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, experiment: Experiment):
+        self._precision = experiment.precision
+        self._colors = np.full((256, 3), dataset.void_color, dtype=np.uint8)
+        self._colors[: dataset.num_classes] = dataset.palette
+        self._samples = [_reduced(*dataset[index]) for index in evenly_spread(len(dataset), IMAGES)]
+
+    def take(self, model: nn.Module) -> list[Snapshot]:
+        """Segment the images with the model as it is now; it is left in the mode that it came in."""
+        found = []
+        for image, label in self._samples:
+            prediction = predict(model, image, precision=self._precision)
+            found.append(Snapshot(image.permute(1, 2, 0).numpy(), self._colors[label], self._colors[prediction]))
+        return found
+
+
+def _reduced(image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale a sample down, uint8 (3, H, W) and (H, W), to LONGEST pixels at most."""
+    image = reduced(image, LONGEST)
+    label = F.interpolate(label[None, None].float(), image.shape[1:], mode="nearest-exact")[0, 0]
+    return image, label.to(torch.uint8)
+
+
+class TensorBoard(Monitor):
+    """Writes every column of the history per epoch, the loss about once a second, pictures after each validation.
+
+    Without the package `tensorboard` it warns, and nothing is written. All goes to the folder tensorboard/ of the run.
+    """
+
+    def __init__(self, run: RunFolder):
+        self._folder, self._writer, self._snapshots, self._looked = run.path / "tensorboard", None, None, 0.0
+
+    def begin(self, run) -> None:
+        """Open the files; what an interrupted run wrote about steps that it now repeats is taken back."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            warnings.warn(
+                "tensorboard=True writes nothing: the package is missing (pip install tensorboard)", stacklevel=2
+            )
+            return
+        self._writer = SummaryWriter(self._folder, purge_step=self._position(run) + bool(run.rows))
+        self._snapshots = Snapshots(run.val_data, run.experiment)
+
+    def step(self, run, loss: LossSum) -> None:
+        """Write the loss of this step, at most about once a second."""
+        if self._writer is not None and time.perf_counter() - self._looked > LOOK_EVERY:
+            self._writer.add_scalar("step/loss", float(loss.mean), self._position(run))
+            self._looked = time.perf_counter()
+
+    def epoch(self, run) -> None:
+        """Write the last row of the history; after a validation also what the network makes of fixed images."""
+        if self._writer is None:
+            return
+        at, row = self._position(run), run.rows[-1]
+        for name, value in row.items():
+            split, _, metric = name.partition("_")
+            if name != "epoch" and not math.isnan(value):
+                self._writer.add_scalar(f"{split}/{metric}" if split in ("train", "val") else f"run/{name}", value, at)
+        if not math.isnan(row["val_mean_iou"]):
+            for number, snapshot in enumerate(self._snapshots.take(run.model)):
+                picture = np.concatenate(snapshot, axis=1)
+                self._writer.add_image(f"image, truth, prediction/{number}", picture, at, dataformats="HWC")
+        self._writer.flush()
+
+    def end(self, run) -> None:
+        """Close the files."""
+        if self._writer is not None:
+            self._writer.close()
+
+    @staticmethod
+    def _position(run) -> int:
+        """Return the number of steps done in all epochs."""
+        return run.state.done * len(run.loader) + run.state.step

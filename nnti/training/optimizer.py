@@ -1,0 +1,60 @@
+"""What the training loop minimises, and how: loss, optimiser, schedule."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from nnti.errors import SettingError
+from nnti.experiment import Experiment
+from nnti.training.parallel import ALONE, World
+
+__all__ = ["build_optimizer", "check_batch", "for_this_machine", "poly"]
+
+
+FUSED_DEVICES = ("cuda", "mps")  # on a CPU it makes no difference (benchmarks/step.py)
+
+
+def poly(iteration: int, max_iterations: int, power: float) -> float:
+    """Return the learning rate's factor (1 − iteration / max_iterations)^power, the "poly" schedule in closed form."""
+    return (1 - iteration / max_iterations) ** power
+
+
+def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimiser of an experiment; every group remembers its base rate as `initial_lr`.
+
+    A model may offer `parameter_groups()`; its group "backbone" learns at `backbone_factor` times the base rate.
+    """
+    offered = getattr(model, "parameter_groups", lambda: {"all": list(model.parameters())})()
+    factors = {"backbone": experiment.backbone_factor}
+    groups = [
+        {"params": parameters, "initial_lr": experiment.learning_rate * factors.get(name, 1.0)}
+        for name, parameters in offered.items()
+    ]
+    options = {"lr": experiment.learning_rate, "weight_decay": experiment.weight_decay, "fused": _can_fuse(model)}
+    if experiment.optimizer == "adam":
+        return torch.optim.Adam(groups, betas=(experiment.momentum, 0.999), **options)
+    return torch.optim.SGD(groups, momentum=experiment.momentum, **options)
+
+
+def _can_fuse(model: nn.Module) -> bool | None:
+    """Whether one kernel can update all parameters; None leaves the choice to PyTorch."""
+    return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in model.parameters()) or None
+
+
+def for_this_machine(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return an optimiser's saved state with this one's way of updating: it belongs to the device, not to the run."""
+    ways = {name: optimizer.defaults[name] for name in ("fused", "foreach")}
+    return {**state, "param_groups": [{**group, **ways} for group in state["param_groups"]]}
+
+
+def check_batch(experiment: Experiment, model: nn.Module, world: World = ALONE) -> None:
+    """Raise SettingError for a batch that the network cannot normalise."""
+    smallest = getattr(model, "smallest_batch", 1)
+    if experiment.batch_size // world.size < smallest:
+        each = f" in each of the {world.size} processes" if world.size > 1 else ""
+        raise SettingError(
+            f"batch_size={experiment.batch_size}: {type(model).__name__} trains on at least {smallest} images at a "
+            f"time{each}, because it normalises over single values per image; set batch_size to "
+            f"{smallest * world.size} or more"
+        )
