@@ -8,8 +8,8 @@
     explore(run.run)  # what it has learned, image by image
 
 Data flows one way: `nnti.data` (uint8 image, uint8 label) → `nnti.augment` (on the device) → `nnti.models` → logits →
-`nnti.metrics` → run record (JSON, CSV) → `nnti.figures`, `nnti.report`. Everything that the notebooks use can be imported
-from here, each name being loaded when it is first used.
+`nnti.metrics` → run record (JSON, CSV) → `nnti.figures`, `nnti.report`. Everything that the notebooks use can be
+imported from here; each name is loaded when it is first used.
 """
 
 import importlib
@@ -19,9 +19,10 @@ _HOMES = {
     "nnti.augment": ("collate", "cut", "draw", "place_random", "prepare", "warp"),
     "nnti.data": ("Folder", "class_frequencies", "evenly_spread", "load_dataset"),
     "nnti.device": ("device_name", "resolve_device"),
-    "nnti.errors": ("DataError", "RunError", "SettingError"),
+    "nnti.errors": ("DataError", "RunError", "SettingError", "UserError"),
     "nnti.experiment": ("Experiment", "adjust"),
     "nnti.figures.complexity": ("complexity",),
+    "nnti.folders": ("list_runs",),
     "nnti.inference.image": ("Inference", "predict", "probabilities"),
     "nnti.loaders": ("load_split", "train_loader"),
     "nnti.loss": ("build_loss",),
@@ -31,7 +32,7 @@ _HOMES = {
     "nnti.notebook.colab": ("choose",),
     "nnti.training.loop": ("fit",),
     "nnti.training.optimizer": ("build_optimizer",),
-    "nnti.training.run_folder": ("RunFolder", "find_run", "list_runs"),
+    "nnti.training.run_folder": ("RunFolder", "find_run"),
 }
 _MODULES = ("data", "figures", "metrics", "models", "published")
 _EXPORTS = {name: home for home, names in _HOMES.items() for name in names}

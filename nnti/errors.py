@@ -1,4 +1,4 @@
-"""What can be wrong, in words that name the fix. Nothing here imports PyTorch, so that the command line answers at once."""
+"""The errors that a user can mend; each message names what is wrong and the fix."""
 
 import os
 from collections.abc import Iterator
@@ -10,21 +10,26 @@ __all__ = [
     "MachineError",
     "RunError",
     "SettingError",
+    "UserError",
     "WeightsError",
     "denied",
     "permissions_explained",
 ]
 
 
-class SettingError(ValueError):
+class UserError(Exception):
+    """What a user can mend; the command line prints its message without a traceback."""
+
+
+class SettingError(UserError, ValueError):
     """A setting has an unknown name, a wrong type or an impossible value; the message says what is right."""
 
 
-class RunError(RuntimeError):
+class RunError(UserError, RuntimeError):
     """A run folder or checkpoint is missing, damaged or another experiment's; the message says what to do."""
 
 
-class DataError(RuntimeError):
+class DataError(UserError, RuntimeError):
     """A file of a data set is missing, damaged or not what it should be; the message names it and the fix."""
 
 
@@ -40,11 +45,11 @@ class FaultyFiles(DataError):
         self.faults, self.rest = faults, rest
 
 
-class WeightsError(RuntimeError):
+class WeightsError(UserError, RuntimeError):
     """Pretrained weights could not be fetched; the message says how to go on."""
 
 
-class MachineError(RuntimeError):
+class MachineError(UserError, RuntimeError):
     """The machine could not do what was asked (memory, a process killed); the message says what to change."""
 
 

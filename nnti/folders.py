@@ -1,11 +1,8 @@
-"""Where things lie: data, runs and figures, the same from any working directory.
+"""Where data, runs and figures lie, the same from any working directory, and how a file is written.
 
 A checkout of the project keeps everything inside itself; an installed package uses the working directory.
-
-Files of a run that are whole or not there at all, and one writer at a time.
 """
 
-import errno
 import io
 import os
 import shutil
@@ -13,13 +10,24 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from filelock import FileLock, SoftFileLock, Timeout
 
 from nnti.errors import RunError
 
-__all__ = ["cache_dir", "data_roots", "figures_dir", "home", "miniature_root", "one_writer", "runs_dir", "write_whole"]
+__all__ = [
+    "cache_dir",
+    "data_roots",
+    "figures_dir",
+    "find_run_dir",
+    "home",
+    "list_runs",
+    "miniature_root",
+    "one_writer",
+    "runs_dir",
+    "write_whole",
+]
 
 
 def home() -> Path:
@@ -54,41 +62,72 @@ def figures_dir() -> Path:
     return Path(os.environ.get("NNTI_FIGURES") or home() / "figures").expanduser()
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-UNKNOWN_CALL = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
-PART = ".part"
-LOCK = "run.lock"
+def list_runs() -> list[str]:
+    """Return the names of all runs in runs/ that have a record."""
+    return _with_file(runs_dir(), "record.json")
 
 
-def write_whole(path: Path, write: Callable[[Any], Any], previous: Path | None = None) -> None:
-    """Write a file beside its place, flush it to the disk and move it there: a reader sees the old file or the new one.
+def find_run_dir(name_or_path: str | Path) -> Path:
+    """Return the folder of a run, given by its path or by its name in runs/ or report/runs/.
+
+    Raises RunError, which lists the runs that there are.
+    """
+    shipped = home() / "report" / "runs"
+    candidates = [Path(name_or_path), runs_dir() / name_or_path, shipped / name_or_path]
+    for candidate in candidates:
+        if (candidate / "experiment.json").is_file() or (candidate / "record.json").is_file():
+            return candidate
+    looked = ", ".join(map(str, candidates))
+    there = ", ".join(dict.fromkeys([*list_runs(), *_with_file(shipped, "best.pt")])) or "none yet"
+    raise RunError(f"no run '{name_or_path}' (looked at {looked}); there are: {there}")
+
+
+def _with_file(folder: Path, name: str) -> list[str]:
+    return sorted(path.parent.name for path in folder.glob(f"*/{name}"))
+
+
+def write_whole(path: Path, content: bytes | str | Callable[[BinaryIO], object], previous: Path | None = None) -> None:
+    """Write a file beside its place and move it there once it is on the disk: a reader sees the old one or the new one.
 
     Args:
-        path: the file; its permissions stay as they are, a new one gets those of the user's mask.
-        write: is given the open binary file.
-        previous: name under which the file that is replaced stays.
+        path: the file; its folder is made if need be, the permissions of an older file stay.
+        content: bytes, text, or a function that writes to the binary file that it is given.
+        previous: the name under which an older file stays.
 
-    Raises RunError, with the old file intact, where it cannot be written.
+    Raises RunError, with the older file intact, where the file cannot be written.
     """
-    part = path.with_name(path.name + PART)
+    if callable(content):
+        buffer = io.BytesIO()  # torch.save hides the OSError of a full disk behind an error of its own
+        content(buffer)
+        content = buffer.getbuffer()
+    part = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as file:
-            _write(file, write)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
-            _flush(file.fileno())
+            os.fsync(file.fileno())
         if path.exists():
             with suppress(OSError):  # mounted cloud disks have no permissions of their own
                 shutil.copymode(path, part)
             if previous is not None:
-                _keep(path, previous)
+                os.replace(path, previous)
         os.replace(part, path)
-        _flush_folder(path.parent)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise RunError(_cannot_write(path, error)) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return (
+        f"{path} cannot be written ({error.strerror or error}). Make room on that disk, or make the folder writable; "
+        "what was saved before is intact, so that the same command then goes on from there"
+    )
+
+
+LOCK = "run.lock"
 
 
 @contextmanager
@@ -120,73 +159,3 @@ def one_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-class _Watched(io.RawIOBase):
-    """A file that remembers what went wrong: torch.save reports a full disk as an error of its own."""
-
-    def __init__(self, file: io.BufferedWriter):
-        self.file, self.error = file, None
-
-    def write(self, data) -> int:
-        try:
-            return self.file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def writable(self) -> bool:
-        return True
-
-
-def _write(file: io.BufferedWriter, write: Callable[[Any], Any]) -> None:
-    watched = _Watched(file)
-    try:
-        write(watched)
-    except Exception:
-        if watched.error is not None:
-            raise watched.error from None
-        raise
-
-
-def _keep(path: Path, previous: Path) -> None:
-    """Give a file a second name, so that it is there under one of them whenever the machine stops."""
-    link = previous.with_name(previous.name + PART)
-    try:
-        link.unlink(missing_ok=True)
-        os.link(path, link)
-        os.replace(link, previous)
-    except OSError:  # disks without hard links: for a moment the file has its second name only
-        os.replace(path, previous)
-
-
-def _flush(number: int) -> None:
-    """Wait until a file is on the disk; some mounted cloud disks do not know the call and see to it themselves."""
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno not in UNKNOWN_CALL:
-            raise
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the new name itself last; systems that cannot open a folder do so on their own."""
-    try:
-        number = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(number)
-    except OSError:
-        pass
-    finally:
-        os.close(number)
-
-
-def _cannot_write(path: Path, error: OSError) -> str:
-    free = shutil.disk_usage(path.parent).free / 1e6 if path.parent.is_dir() else 0
-    fix = f"make room on that disk ({free:.0f} MB are free)" if error.errno in FULL else "make it writable"
-    return (
-        f"{path} cannot be written ({error.strerror}). What was saved before is intact: {fix}, then give the same "
-        "command again, and the training goes on from there"
-    )

@@ -225,7 +225,7 @@ def write_exported(model: nn.Module, checkpoint: dict[str, Any], path: Path, for
     metadata = _without_nan({**metadata, "smallest_side": kind.smallest_side})
     content = kind.to_bytes(exported_program(model), metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(content))
+    write_whole(path, content)
 
 
 def exported_program(model: nn.Module) -> ExportedProgram:

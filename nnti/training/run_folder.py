@@ -23,7 +23,7 @@ from nnti.data import SegmentationDataset
 from nnti.device import commit, device_name, resolve_precision, versions
 from nnti.errors import RunError
 from nnti.experiment import Experiment
-from nnti.folders import home, one_writer, runs_dir, write_whole
+from nnti.folders import find_run_dir, list_runs, one_writer, write_whole
 from nnti.loss import LossSum
 from nnti.metrics import METRICS, ConfusionMatrix
 from nnti.models.saved import check_classes, load_checkpoint
@@ -349,28 +349,12 @@ class RunFolder:
         self._write_text(RECORD, _json(record))
 
     def _write_text(self, name: str, text: str) -> None:
-        write_whole(self.path / name, lambda file: file.write(text.encode()))
+        write_whole(self.path / name, text)
 
 
 def find_run(name_or_path: str | Path) -> RunFolder:
     """Return a run folder by its path, or by its name in runs/ or report/runs/."""
-    candidates = [Path(name_or_path), runs_dir() / name_or_path, home() / "report" / "runs" / name_or_path]
-    for candidate in candidates:
-        if (candidate / EXPERIMENT).is_file() or (candidate / RECORD).is_file():
-            return RunFolder(candidate)
-    looked = ", ".join(str(candidate) for candidate in candidates)
-    there = ", ".join(dict.fromkeys([*list_runs(), *_report_runs()])) or "none yet"
-    raise RunError(f"no run '{name_or_path}' (looked at {looked}); there are: {there}")
-
-
-def list_runs() -> list[str]:
-    """Return the names of all runs in runs/ that have a record; those of the report are `nnti.report`'s."""
-    return sorted(path.parent.name for path in runs_dir().glob(f"*/{RECORD}"))
-
-
-def _report_runs() -> list[str]:
-    """Return the names of the report's runs whose trained network is part of the project."""
-    return sorted(path.parent.name for path in (home() / "report" / "runs").glob("*/best.pt"))
+    return RunFolder(find_run_dir(name_or_path))
 
 
 def history_row(epoch: int, train: dict | None, val: dict | None, **others: float) -> dict[str, float]:
@@ -447,7 +431,7 @@ def write_evaluation(
         "validation": {result["protocol"]: result for result in results},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(_json(written).encode()))
+    write_whole(path, _json(written))
     return path
 
 
