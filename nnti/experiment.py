@@ -1,8 +1,6 @@
-"""`Experiment`: every setting of a run in one typed, frozen object that is read from and written to JSON.
+"""`Experiment` and `Inference`: every setting of a run and of a segmentation, typed, checked and frozen.
 
-A file in `nnti/configs/` holds one experiment; `"base": "other"` takes another one and lists only what differs.
-
-From a data set to batches: what the host does for each sample, in the same order whatever the number of workers.
+A file in `nnti/configs/` holds one experiment as JSON; `"base": "other"` takes another one and lists only what differs.
 """
 
 import dataclasses
@@ -12,14 +10,15 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from nnti.errors import SettingError
 
-__all__ = ["Experiment", "adjust", "config_dir", "crop_shape", "parse_setting"]
+__all__ = ["Experiment", "Inference", "adjust", "config_dir", "crop_shape", "parse_setting"]
 
 
 def setting(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
@@ -92,12 +91,17 @@ class Experiment:
     num_workers: int = setting(-1, "processes that read data (-1: chosen from the machine)", -1, 256)
 
     def __post_init__(self):
-        for name, kind in typing.get_type_hints(type(self)).items():
-            meta = type(self).__dataclass_fields__[name].metadata
-            value = _checked(name, getattr(self, name), kind)
-            _check_range(name, value, meta["low"], meta["high"])
-            object.__setattr__(self, name, value)
-        _check_together(self)
+        _check_fields(self)
+        if self.scale[0] > self.scale[1]:
+            raise SettingError(f"scale={self.scale!r}: the first number must not exceed the second")
+        if not self.name or any(sign in self.name for sign in '/\\:*?"<>|'):
+            raise SettingError(f"name={self.name!r}: it becomes a folder's name; use letters, digits, '-' and '_'")
+        self.checkpoint_interval()
+        for name in ("model_arguments", "dataset_arguments"):
+            try:
+                json.dumps(getattr(self, name))
+            except TypeError as error:
+                raise SettingError(f"{name} must hold plain JSON values: {error}") from error
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Experiment":
@@ -136,12 +140,88 @@ class Experiment:
 
     def checkpoint_interval(self) -> tuple[float, str] | None:
         """Return `checkpoint_every` as (number, "s" or "steps"); None: after whole epochs only."""
-        return None if self.checkpoint_every is None else _interval(self.checkpoint_every)
+        if self.checkpoint_every is None:
+            return None
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(steps?|s|min|h)\s*", self.checkpoint_every)
+        number, unit = (float(found[1]), found[2]) if found else (0.0, "")
+        steps = unit.startswith("step")
+        if number <= 0 or (steps and number != int(number)):
+            raise SettingError(
+                f"checkpoint_every={self.checkpoint_every!r}: it must be like '5 min', '90 s', '2 h' or '200 steps', "
+                "or null"
+            )
+        return (number, "steps") if steps else (number * {"s": 1, "min": 60, "h": 3600}[unit], "s")
 
     def differences(self, other: "Experiment") -> dict[str, tuple[Any, Any]]:
         """Return {setting: (own value, other's value)} where the two differ."""
         mine, theirs = self.to_dict(), other.to_dict()
         return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How an image is segmented; the defaults are one pass over the whole image.
+
+    The size of the training crops is the crop_size that a network knows best.
+    """
+
+    protocol: Literal["whole", "sliding"] = setting("whole", "the whole image at once, or windows of crop_size")
+    crop_size: int | tuple[int, int] | None = setting(
+        None, "for 'sliding': side of the window, or (height, width), pixels of the scaled image", 8, 8192
+    )
+    overlap: float = setting(1 / 3, "share of a window's side that the next one covers again", 0, 0.99)
+    scales: tuple[float, ...] = setting((1.0,), "factors on the image's sides, one pass each", 0.01, 100)
+    flip: bool = setting(False, "average each pass with that over the mirror image")
+    tile_batch: int = setting(1, "windows that go through the network at once; more need more memory", 1, 4096)
+
+    def __post_init__(self):
+        _check_fields(self)
+        if (self.crop_size is None) == (self.protocol == "sliding"):
+            raise SettingError(
+                f"protocol={self.protocol!r} with crop_size={self.crop_size!r}: 'sliding' needs a crop_size, for "
+                "example the one that the network was trained with; 'whole' has none"
+            )
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is one forward pass with nothing to average."""
+        return self.protocol == "whole" and self.scales == (1,) and not self.flip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings that shape the result, as plain types; `Inference(**…)` builds it again."""
+        window = {"crop_size": self.crop_size, "overlap": self.overlap} if self.protocol == "sliding" else {}
+        return {"protocol": self.protocol, **window, "scales": self.scales, "flip": self.flip}
+
+    def __str__(self) -> str:
+        """Say it as it stands beside a number: "sliding 512 × 512, overlap 0.33, scales 0.75 1, flip"."""
+        text = self.protocol
+        if self.protocol == "sliding":
+            height, width = crop_shape(self.crop_size)
+            text += f" {height} × {width}, overlap {self.overlap:.2g}"
+        if self.scales != (1,):
+            text += f", scales {' '.join(f'{scale:g}' for scale in self.scales)}"
+        return f"{text}, flip" if self.flip else text
+
+
+def adjust(experiment: Experiment, **changes: Any) -> Experiment:
+    """Return the experiment with some settings changed, as a run of its own; a change to None keeps what there is.
+
+    The name gets the changes as a suffix, so that runs with other numbers of epochs or seeds lie beside each other. The
+    device is no part of it: a run may go on elsewhere.
+    """
+    changes = {name: value for name, value in changes.items() if value is not None}
+    suffix = "".join(f"_{name}{value}" for name, value in changes.items() if name != "device")
+    return experiment.replace(name=experiment.name + suffix, **changes)
+
+
+def config_dir() -> Path:
+    """Return the folder of the experiments that ship with the package."""
+    return Path(__file__).resolve().parent / "configs"
+
+
+def crop_shape(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width) of a size setting."""
+    return size if isinstance(size, tuple) else (size, size)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -182,103 +262,66 @@ def _resolve(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     return {**inherited, **settings}
 
 
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """Return `value` as `kind` (int → float, list → tuple where asked), or raise SettingError."""
-    options = typing.get_args(kind) if typing.get_origin(kind) is types.UnionType else (kind,)
-    for option in options:
-        converted = _convert(value, option)
-        if converted is not _WRONG:
-            return converted
-    if typing.get_origin(kind) is Literal:
-        choices = typing.get_args(kind)
-        raise SettingError(f"{name}={value!r}: it must be one of {', '.join(choices)}{_nearest(str(value), choices)}")
-    wanted = "a JSON object such as '{\"steps\": 2}', in quotes" if typing.get_origin(kind) is dict else _describe(kind)
-    raise SettingError(f"{name}={value!r}: it must be {wanted}, not {type(value).__name__}")
-
-
-_WRONG = object()
+def _check_fields(settings: Any) -> None:
+    """Convert each field of a frozen dataclass to its type, check its range, or raise SettingError."""
+    kinds = typing.get_type_hints(type(settings))
+    for item in dataclasses.fields(settings):
+        value, kind = getattr(settings, item.name), kinds[item.name]
+        low, high = item.metadata["low"], item.metadata["high"]
+        try:
+            converted = _convert(value, kind)
+        except TypeError:
+            choice = typing.get_origin(kind) is Literal
+            hint = _nearest(str(value), typing.get_args(kind)) if choice else f", not {type(value).__name__}"
+            raise SettingError(f"{item.name}={value!r}: it must be {_describe(kind)}{hint}") from None
+        for number in converted if isinstance(converted, tuple) else (converted,):
+            if type(number) not in (int, float):
+                continue
+            too_low, too_high = low is not None and number < low, high is not None and number > high
+            if too_low or too_high or not math.isfinite(number):
+                bounds = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+                raise SettingError(f"{item.name}={value!r}: it must be {bounds}")
+        object.__setattr__(settings, item.name, converted)
 
 
 def _convert(value: Any, kind: Any) -> Any:
+    """Return `value` as `kind` (int → float, list → tuple where asked), or raise TypeError."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        return value if isinstance(value, str) and value in args else _WRONG
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(args):
-            return _WRONG
-        items = tuple(_convert(item, arg) for item, arg in zip(value, args, strict=True))
-        return _WRONG if _WRONG in items else items
-    if origin is dict:
-        return dict(value) if isinstance(value, Mapping) else _WRONG
-    if kind is types.NoneType:
-        return None if value is None else _WRONG
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if origin is types.UnionType:
+        for option in args:
+            with suppress(TypeError):
+                return _convert(value, option)
+    elif origin is Literal:
+        if value in args:
+            return value
+    elif origin is tuple:
+        if isinstance(value, list | tuple) and value:
+            args = args[:1] * len(value) if args[-1] is Ellipsis else args
+            if len(value) == len(args):
+                return tuple(map(_convert, value, args))
+    elif origin is dict:
+        if isinstance(value, Mapping):
+            return dict(value)
+    elif kind is float and type(value) is int:
         return float(value)
-    return value if type(value) is kind else _WRONG
-
-
-def _check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            continue
-        too_low, too_high = low is not None and number < low, high is not None and number > high
-        if not math.isfinite(number) or too_low or too_high:
-            bounds = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
-            raise SettingError(f"{name}={value!r}: it must be {bounds}")
-
-
-def _check_together(experiment: Experiment) -> None:
-    """Refuse what is impossible only in combination."""
-    if experiment.scale[0] > experiment.scale[1]:
-        raise SettingError(f"scale={experiment.scale!r}: the first number must not exceed the second")
-    if not experiment.name or any(sign in experiment.name for sign in '/\\:*?"<>|'):
-        raise SettingError(f"name={experiment.name!r}: it becomes a folder's name; use letters, digits, '-' and '_'")
-    experiment.checkpoint_interval()
-    for name in ("model_arguments", "dataset_arguments"):
-        try:
-            json.dumps(getattr(experiment, name))
-        except TypeError as error:
-            raise SettingError(f"{name} must hold plain JSON values: {error}") from error
-
-
-def _interval(text: str) -> tuple[float, str]:
-    """Read '5 min', '90 s', '2 h' or '200 steps'."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(steps?|s|min|h)\s*", text)
-    number, unit = (float(found[1]), found[2].rstrip("s") or "s") if found else (0.0, "")
-    if number <= 0 or (unit == "step" and number != int(number)):
-        raise SettingError(f"checkpoint_every={text!r}: it must be like '5 min', '90 s', '2 h' or '200 steps', or null")
-    return (number, "steps") if unit == "step" else (number * {"s": 1, "min": 60, "h": 3600}[unit], "s")
+    elif type(value) is kind:
+        return value
+    raise TypeError
 
 
 def _describe(kind: Any) -> str:
-    if typing.get_origin(kind) is types.UnionType:
-        return " or ".join(_describe(option) for option in typing.get_args(kind))
-    if typing.get_origin(kind) is tuple:
-        return f"a pair of {typing.get_args(kind)[0].__name__}"
-    return "null" if kind is types.NoneType else getattr(kind, "__name__", str(kind))
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return " or ".join(map(_describe, args))
+    if origin is Literal:
+        return f"one of {', '.join(args)}"
+    if origin is tuple:
+        return "one or more numbers" if args[-1] is Ellipsis else f"a pair of {args[0].__name__}"
+    if origin is dict:
+        return "a JSON object such as '{\"steps\": 2}', in quotes"
+    return "null" if kind is types.NoneType else kind.__name__
 
 
-def _nearest(word: str, known) -> str:
+def _nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
-
-
-def adjust(experiment: Experiment, **changes: Any) -> Experiment:
-    """Return the experiment with some settings changed, as a run of its own; a change to None keeps what there is.
-
-    The name gets the changes as a suffix, so that runs with other numbers of epochs or seeds lie beside each other. The
-    device is no part of it: a run may go on elsewhere.
-    """
-    changes = {name: value for name, value in changes.items() if value is not None}
-    suffix = "".join(f"_{name}{value}" for name, value in changes.items() if name != "device")
-    return experiment.replace(name=experiment.name + suffix, **changes)
-
-
-def config_dir() -> Path:
-    """Return the folder of the experiments that ship with the package."""
-    return Path(__file__).resolve().parent / "configs"
-
-
-def crop_shape(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (height, width) of a size setting."""
-    return size if isinstance(size, tuple) else (size, size)

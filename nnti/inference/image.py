@@ -9,11 +9,8 @@ shrinks. A picture smaller than the window is one window of its own size: all ne
 would show them a border that is not there.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,69 +18,13 @@ from torch import Tensor, nn
 
 from nnti.augment import normalize
 from nnti.device import autocast, resolve_precision
-from nnti.errors import SettingError
-from nnti.experiment import crop_shape
+from nnti.experiment import Inference, crop_shape
 from nnti.models.blocks import most_likely
 
 __all__ = ["Inference", "average", "evaluating", "predict", "probabilities", "windows"]
 
 
-SMALLEST_CROP = 8  # pixels, as for an experiment's crop_size
 STRIP = 256  # rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inference:
-    """How an image is segmented; the defaults are one pass over the whole image.
-
-    Attributes:
-        protocol: 'whole', or 'sliding' for windows of crop_size.
-        crop_size: the window's side, or (height, width), pixels of the scaled image; the size of the training crops
-            is what the network knows best. For 'sliding' only.
-        overlap: share of a window's side that the next one covers again, in [0, 1).
-        scales: factors on the image's sides, one pass each.
-        flip: average each pass with that over the mirror image.
-        tile_batch: windows that go through the network at once; more need more memory.
-
-    Raises SettingError, naming the setting, for a value that cannot be meant.
-    """
-
-    protocol: Literal["whole", "sliding"] = "whole"
-    crop_size: int | tuple[int, int] | None = None
-    overlap: float = 1 / 3
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    tile_batch: int = 1
-
-    def __post_init__(self):
-        for name in ("scales", "crop_size"):  # lists, as JSON has them, become what they stand for
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        _check_window(self)
-        if not isinstance(self.scales, tuple) or not self.scales or not all(map(_is_positive, self.scales)):
-            raise SettingError(f"scales={self.scales!r}: give one or more factors above 0, for example (0.75, 1, 1.25)")
-        if not isinstance(self.flip, bool):
-            raise SettingError(f"flip={self.flip!r}: it must be True or False")
-
-    @property
-    def plain(self) -> bool:
-        """Whether this is one forward pass with nothing to average."""
-        return self.protocol == "whole" and self.scales == (1,) and not self.flip
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings that shape the result, as plain types; `Inference(**…)` builds it again."""
-        window = {"crop_size": self.crop_size, "overlap": self.overlap} if self.protocol == "sliding" else {}
-        return {"protocol": self.protocol, **window, "scales": self.scales, "flip": self.flip}
-
-    def __str__(self) -> str:
-        """Say it as it stands beside a number: "sliding 512 × 512, overlap 0.33, scales 0.75 1, flip"."""
-        text = self.protocol
-        if self.protocol == "sliding":
-            height, width = crop_shape(self.crop_size)
-            text += f" {height} × {width}, overlap {self.overlap:.2g}"
-        if self.scales != (1,):
-            text += f", scales {' '.join(f'{scale:g}' for scale in self.scales)}"
-        return f"{text}, flip" if self.flip else text
 
 
 @torch.inference_mode()
@@ -204,33 +145,3 @@ def _on_device(model: nn.Module, image: Tensor) -> Tensor:
         raise ValueError(f"image {tuple(image.shape)} must be (3, H, W), values 0 … 255; of a batch take one at a time")
     images = normalize(image[None].to(next(model.parameters()).device))
     return images.contiguous(memory_format=torch.channels_last)
-
-
-def _check_window(inference: Inference) -> None:
-    if inference.protocol not in ("whole", "sliding"):
-        raise SettingError(f"protocol={inference.protocol!r}: an image is segmented 'whole' or 'sliding'")
-    crop = inference.crop_size
-    if (crop is None) == (inference.protocol == "sliding"):
-        raise SettingError(
-            f"protocol={inference.protocol!r} with crop_size={crop!r}: 'sliding' needs a crop_size, for example the "
-            "one that the network was trained with; 'whole' has none"
-        )
-    sides = () if crop is None else crop_shape(crop)
-    if len(sides) not in (0, 2) or not all(_is_whole(side) and side >= SMALLEST_CROP for side in sides):
-        raise SettingError(f"crop_size={crop!r}: a side or (height, width), at least {SMALLEST_CROP} pixels")
-    if not _is_number(inference.overlap) or not 0 <= inference.overlap < 1:
-        raise SettingError(f"overlap={inference.overlap!r}: it must be at least 0 and below 1, for example 1/3")
-    if not _is_whole(inference.tile_batch) or inference.tile_batch < 1:
-        raise SettingError(f"tile_batch={inference.tile_batch!r}: it must be a whole number, at least 1")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_positive(value: Any) -> bool:
-    return _is_number(value) and value > 0
