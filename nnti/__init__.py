@@ -16,7 +16,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "nnti.augment": ("collate", "cut", "draw", "place_random", "prepare", "warp"),
+    "nnti.augment": ("examples", "prepare"),
     "nnti.data": ("Folder", "class_frequencies", "evenly_spread", "load_dataset"),
     "nnti.device": ("device_name", "resolve_device"),
     "nnti.errors": ("DataError", "RunError", "SettingError", "UserError"),

@@ -1,32 +1,30 @@
-"""Joint augmentation of image and label in ONE resampling.
+"""Augmentation: rescale, rotate, crop and flip image and label by ONE affine map, and resample them once.
 
-Rescale, rotation, crop and flip are composed into a single affine map from a pixel of the crop to a point of the
-source image; the crop is then sampled once, on whatever device the batch is on. The host only draws the numbers,
-works out which part of the source the crop can touch and ships that part as uint8.
-
-Coordinates are continuous: the pixel in column i covers [i, i + 1) and its centre lies at i + 0.5.
+The host draws the numbers and cuts out the part of the image that the crop can touch (`draw`, `place_random`, `cut`);
+the device samples the crops of a whole batch (`warp`). Coordinates are continuous: the pixel in column i covers
+[i, i + 1), and its centre lies at i + 0.5.
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnti.experiment import Experiment
+from nnti.experiment import Experiment, crop_shape
 
 __all__ = [
     "Batch",
     "Draw",
-    "HostSample",
     "MEAN_COLOR",
     "Placement",
     "collate",
     "cut",
     "draw",
+    "examples",
     "memory_format",
     "normalize",
     "place_random",
@@ -36,8 +34,7 @@ __all__ = [
     "warp",
 ]
 
-
-# ImageNet statistics, which the published backbones were trained with; the mean colour also fills what lies outside.
+# ImageNet statistics, as the pretrained backbones expect them; the mean colour also fills what lies outside the image
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 MEAN_COLOR = tuple(round(255 * mean) for mean in MEAN)
@@ -83,31 +80,19 @@ class Placement:
         return math.sqrt(abs(np.linalg.det(self.matrix[:, :2])))
 
 
-class HostSample(NamedTuple):
-    """What the host ships for one sample: the touched part of image and label, and the map into it."""
-
-    image: Tensor  # uint8 (3, h / reduction, w / reduction), area-averaged
-    label: Tensor  # uint8 (h, w)
-    matrix: Tensor  # float32 (2, 3), crop → pixels of `label`
-    reduction: int  # 1, 2 or 4
-    sigma: float
-    size: tuple[int, int]  # (height, width) of the crop
-    index: int  # position in the data set, for error messages
-
-
 @dataclass
 class Batch:
-    """Samples of one step, padded to common sizes.
+    """What the host ships for some samples: the parts of image and label that are touched, and the maps into them.
 
     Attributes:
-        images: uint8 (B, 3, h, w).
+        images: uint8 (B, 3, H / reduction, W / reduction).
         labels: uint8 (B, H, W).
         extents: float32 (B, 2), width and height of the label without its padding.
         matrices: float32 (B, 2, 3), crop → label pixels.
         reductions: float32 (B,), label pixels per image pixel along one side: 1, 2 or 4.
         sigmas: float32 (B,), blur, pixels of the crop.
         size: (height, width) of the crops.
-        indices: positions in the data set.
+        indices: positions in the data set, for error messages.
     """
 
     images: Tensor
@@ -117,26 +102,25 @@ class Batch:
     reductions: Tensor
     sigmas: Tensor
     size: tuple[int, int]
-    indices: list[int] = field(default_factory=list)
+    indices: list[int]
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch on `device`; the copy from pinned memory does not wait."""
+        """Return the batch on `device`; copying from pinned memory does not block."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """Return the batch in page-locked memory; called by DataLoader."""
-        return self._map(torch.Tensor.pin_memory)
+        """Return the batch in page-locked memory; DataLoader calls this."""
+        return self._map(Tensor.pin_memory)
 
     def sample(self, at: int) -> "Batch":
         """Return one sample as a batch of its own, without the padding of its image; the batch must be on the CPU."""
         part = self._map(lambda tensor: tensor[at : at + 1])
-        width, height = ((part.extents[0] / part.reductions).ceil()).int().tolist()
-        part.images, part.indices = part.images[:, :, :height, :width], self.indices[at : at + 1]
-        return part
+        width, height = (part.extents[0] / part.reductions).ceil().int().tolist()
+        return replace(part, images=part.images[:, :, :height, :width], indices=self.indices[at : at + 1])
 
-    def _map(self, change) -> "Batch":
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Batch(**{name: change(value) if isinstance(value, Tensor) else value for name, value in values.items()})
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.type is Tensor}
+        return replace(self, **{name: change(tensor) for name, tensor in tensors.items()})
 
 
 def draw(experiment: Experiment, epoch: int, index: int) -> Draw:
@@ -157,17 +141,19 @@ def place_random(draw: Draw, source: tuple[int, int], base_size: int, crop: tupl
     """Compose rescale, rotation, crop and flip of a (height, width) `source` into one map.
 
     The longer side becomes `base_size · draw.scale`, the picture turns about its centre, and the crop's corner is drawn
-    from all whole positions in which crop and picture cover each other as far as they can (a picture smaller than the
-    crop lies somewhere inside it).
+    from all whole positions at which crop and picture overlap as much as they can (a picture smaller than the crop lies
+    somewhere inside it).
     """
-    height, width = source
     long_side = max(1, round(base_size * draw.scale))
-    scaled = [max(1, round(side * long_side / max(source))) for side in source]
-    top, left = (_corner(at, s, c) for at, s, c in zip(draw.offset, scaled, crop, strict=True))
-    flip = _affine([[-1, 0, crop[1]], [0, 1, 0]]) if draw.flip else np.eye(3)
-    shift = _affine([[1, 0, left], [0, 1, top]])
-    turn = _rotation(draw.angle, (scaled[1] / 2, scaled[0] / 2))
-    rescale = np.diag([width / scaled[1], height / scaled[0], 1])
+    height, width = (max(1, round(side * long_side / max(source))) for side in source)  # after scaling
+    top, left = (_corner(at, s, c) for at, s, c in zip(draw.offset, (height, width), crop, strict=True))
+    cos, sin = math.cos(math.radians(draw.angle)), math.sin(math.radians(draw.angle))
+    x, y = width / 2, height / 2
+    rescale = np.diag([source[1] / width, source[0] / height, 1])
+    # crop points turn clockwise, so the picture turns counter-clockwise (y points down)
+    turn = np.array([[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y], [0, 0, 1]])
+    shift = np.array([[1.0, 0, left], [0, 1, top], [0, 0, 1]])
+    flip = np.array([[-1.0, 0, crop[1]], [0, 1, 0], [0, 0, 1]]) if draw.flip else np.eye(3)
     return Placement((rescale @ turn @ shift @ flip)[:2], crop, draw.sigma)
 
 
@@ -188,11 +174,11 @@ def place_report(source: tuple[int, int], size: tuple[int, int]) -> Placement:
     return Placement(np.array([[x_step, 0, left * x_step], [0, y_step, top * y_step]]), size)
 
 
-def cut(image: Tensor, label: Tensor, placement: Placement, index: int = 0) -> HostSample:
-    """Slice the part of image (3, H, W) and label (H, W) that a placement touches.
+def cut(image: Tensor, label: Tensor, placement: Placement, index: int = 0) -> Batch:
+    """Cut out the part of an image (3, H, W) and its label (H, W) that a placement touches: a batch of one sample.
 
-    Where the crop shrinks its source by 2 or more, the image is area-averaged to a half or a quarter first, so that
-    fine texture does not alias.
+    Where the crop shrinks its source by 2 or more, the image is averaged to a half or a quarter of its size first, so
+    that fine texture does not alias.
     """
     halvings = 2 if placement.shrink >= 4 else 1 if placement.shrink >= 2 else 0
     reduction = 2**halvings
@@ -201,23 +187,17 @@ def cut(image: Tensor, label: Tensor, placement: Placement, index: int = 0) -> H
     for _ in range(halvings):
         part = _halve(part)
     matrix = placement.matrix - np.array([[0, 0, x0], [0, 0, y0]])
-    return HostSample(
-        part, label[y0:y1, x0:x1], torch.from_numpy(matrix).float(), reduction, placement.sigma, placement.size, index
-    )
+    numbers = ([[x1 - x0, y1 - y0]], matrix[None], [reduction], [placement.sigma])
+    tensors = (torch.tensor(values, dtype=torch.float32) for values in numbers)
+    return Batch(part[None], label[None, y0:y1, x0:x1], *tensors, placement.size, [index])
 
 
-def collate(samples: list[HostSample]) -> Batch:
-    """Pad the parts to one buffer each, right and below, and stack them."""
-    return Batch(
-        images=_stack([s.image for s in samples]),
-        labels=_stack([s.label for s in samples]),
-        extents=torch.tensor([s.label.shape[::-1] for s in samples], dtype=torch.float32),
-        matrices=torch.stack([s.matrix for s in samples]),
-        reductions=torch.tensor([s.reduction for s in samples], dtype=torch.float32),
-        sigmas=torch.tensor([s.sigma for s in samples], dtype=torch.float32),
-        size=samples[0].size,
-        indices=[s.index for s in samples],
-    )
+def collate(samples: list[Batch]) -> Batch:
+    """Join samples to one batch; images and labels are padded on the right and below."""
+    names = ("extents", "matrices", "reductions", "sigmas")
+    tensors = (torch.cat([getattr(sample, name) for sample in samples]) for name in names)
+    images, labels = (_stack([getattr(sample, name) for sample in samples]) for name in ("images", "labels"))
+    return Batch(images, labels, *tensors, samples[0].size, [index for sample in samples for index in sample.indices])
 
 
 def warp(batch: Batch, ignore_index: int = 255) -> tuple[Tensor, Tensor]:
@@ -228,15 +208,42 @@ def warp(batch: Batch, ignore_index: int = 255) -> tuple[Tensor, Tensor]:
     """
     if batch.images.device.type != "cpu":
         return _warp(batch, ignore_index)
-    crops = [_warp(batch.sample(at), ignore_index) for at in range(len(batch.images))]  # one at a time fits the cache
+    crops = [_warp(batch.sample(at), ignore_index) for at in range(len(batch.images))]  # one image fits the caches
     images, labels = zip(*crops, strict=True)
     return torch.cat(images), torch.cat(labels)
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Return images with values 0 … 255 as the networks take them: ImageNet mean 0, standard deviation 1."""
+    """Return images (…, 3, H, W) of values 0 … 255 as the networks take them: ImageNet's mean 0, deviation 1."""
     mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (MEAN, STD))
     return torch.addcmul(-mean / std, images.float(), 1 / (255 * std))
+
+
+def prepare(batch: Batch, experiment: Experiment, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Move a batch to the device and sample its crops: normalised images (B, 3, h, w) and labels (B, h, w)."""
+    images, labels = warp(batch.to(device))
+    return normalize(images).contiguous(memory_format=memory_format(experiment)), labels
+
+
+def memory_format(experiment: Experiment) -> torch.memory_format:
+    """Return the memory format that the setting `channels_last` means."""
+    return torch.channels_last if experiment.channels_last else torch.contiguous_format
+
+
+def examples(
+    image: Tensor, label: Tensor, experiment: Experiment, epochs: Iterable[int] = range(6)
+) -> list[tuple[Tensor, Tensor]]:
+    """Return what training would see of one image (3, H, W) and its label (H, W) in some epochs, for a figure.
+
+    Each is a pair of a crop, float32 (3, h, w) with values 0 … 255, and its label, int64 (h, w).
+    """
+    crops = []
+    for epoch in epochs:
+        drawn = draw(experiment, epoch, index=0)
+        placement = place_random(drawn, label.shape, experiment.base_size, crop_shape(experiment.crop_size))
+        images, labels = warp(cut(image, label, placement))
+        crops.append((images[0], labels[0]))
+    return crops
 
 
 def _warp(batch: Batch, ignore_index: int) -> tuple[Tensor, Tensor]:
@@ -260,11 +267,11 @@ def _source_points(matrices: Tensor, size: tuple[int, int]) -> tuple[Tensor, Ten
 def _bilinear(images: Tensor, x: Tensor, y: Tensor, width: Tensor, height: Tensor) -> Tensor:
     """Sample uint8 (B, 3, H, W) at x and y (B, h, w) → float32 (B, 3, h, w), edges continued.
 
-    grid_sample takes coordinates as shares of the sides. With sides that are powers of two these are exact, and the
-    identity map returns the input bit for bit; of the padding, only the first row and column are ever touched.
+    grid_sample takes coordinates as fractions of the sides. These are exact where the sides are powers of two, so the
+    identity map returns the input bit for bit. Only the first row and column of the padding are ever read.
     """
     batch, channels, rows, columns = images.shape
-    sides = [_power_of_two(rows), _power_of_two(columns)]
+    sides = [1 << (side - 1).bit_length() for side in (rows, columns)]  # the next power of two
     padded = torch.empty(batch, channels, *sides, device=images.device)
     padded[:, :, :rows, :columns] = images
     padded[:, :, rows : rows + 1] = 0
@@ -285,7 +292,7 @@ def _nearest(labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _blur(images: Tensor, sigmas: Tensor) -> Tensor:
     """Blur each image (3, h, w) with its own Gaussian, one axis after the other; sigma 0 changes nothing.
 
-    Weighted sums of shifted images: on a CPU several times faster than a grouped convolution.
+    It sums shifted images with weights, which on a CPU is several times as fast as a grouped convolution.
     """
     if min(images.shape[-2:]) <= BLUR_RADIUS:  # too small to mirror at the border
         return images
@@ -304,23 +311,22 @@ def _blur(images: Tensor, sigmas: Tensor) -> Tensor:
 def _halve(image: Tensor) -> Tensor:
     """Average uint8 (3, H, W) over cells of 2 × 2 pixels → uint8 (3, ⌈H/2⌉, ⌈W/2⌉).
 
-    Neighbours in a row are read as one 16-bit number, whose two bytes are added: all steps run over contiguous memory,
-    which makes this an order of magnitude faster than pooling in float32.
+    Two neighbours in a row are read as one 16-bit number, whose bytes are then added: about ten times as fast as
+    pooling in float32.
     """
-    pixels = image.numpy()
-    odd = [(0, side % 2) for side in pixels.shape]
-    pixels = np.pad(pixels, ((0, 0), *odd[1:]), mode="edge") if any(map(sum, odd[1:])) else pixels
-    pairs = np.ascontiguousarray(pixels).view(np.uint16)
+    _, height, width = image.shape
+    pixels = np.pad(image.numpy(), ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+    pairs = pixels.view(np.uint16)
     sums = (pairs & 255) + (pairs >> 8)
     return torch.from_numpy(((sums[:, ::2] + sums[:, 1::2] + 2) >> 2).astype(np.uint8))
 
 
 def _stack(parts: list[Tensor]) -> Tensor:
-    """Copy uint8 tensors (…, h, w) into one buffer (B, …, H, W) of the largest sides; padding is 0."""
+    """Copy uint8 tensors (1, …, h, w) into one (B, …, H, W) of the largest sides; padding is 0."""
     sides = [max(part.shape[axis] for part in parts) for axis in (-2, -1)]
-    stacked = torch.zeros(len(parts), *parts[0].shape[:-2], *sides, dtype=torch.uint8)
-    for at, part in enumerate(parts):
-        stacked[at, ..., : part.shape[-2], : part.shape[-1]] = part
+    stacked = torch.zeros(len(parts), *parts[0].shape[1:-2], *sides, dtype=torch.uint8)
+    for row, part in zip(stacked, parts, strict=True):
+        row[..., : part.shape[-2], : part.shape[-1]] = part[0]
     return stacked
 
 
@@ -337,29 +343,3 @@ def _touched(placement: Placement, source: tuple[int, int], margin: int) -> tupl
 def _corner(at: float, scaled: int, crop: int) -> int:
     low, high = min(0, scaled - crop), max(0, scaled - crop)
     return low + int(at * (high - low + 1))
-
-
-def _rotation(degrees: float, center: tuple[float, float]) -> np.ndarray:
-    """Turn crop points clockwise about `center`, so that the picture turns counter-clockwise (y points down)."""
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    x, y = center
-    return _affine([[cos, -sin, x - cos * x + sin * y], [sin, cos, y - sin * x - cos * y]])
-
-
-def _affine(rows: list[list[float]]) -> np.ndarray:
-    return np.vstack([np.array(rows, dtype=np.float64), [0, 0, 1]])
-
-
-def _power_of_two(side: int) -> int:
-    return 1 << (side - 1).bit_length()
-
-
-def prepare(batch: Batch, experiment: Experiment, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Move a batch to the device and sample its crops: normalised images (B, 3, h, w) and labels (B, h, w)."""
-    images, label = warp(batch.to(device))
-    return normalize(images).contiguous(memory_format=memory_format(experiment)), label
-
-
-def memory_format(experiment: Experiment) -> torch.memory_format:
-    """Return the order in memory that the setting `channels_last` means."""
-    return torch.channels_last if experiment.channels_last else torch.contiguous_format

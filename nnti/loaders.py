@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from nnti.augment import Batch, HostSample, collate, cut, draw, place_random, place_report, place_resized
+from nnti.augment import Batch, collate, cut, draw, place_random, place_report, place_resized
 from nnti.data import SegmentationDataset, attach_cache, evenly_spread, load_dataset
 from nnti.errors import SettingError
 from nnti.experiment import Experiment, crop_shape
@@ -155,7 +155,7 @@ def _loader(experiment: Experiment, samples: Dataset, device: torch.device, batc
     )
 
 
-def _collate(samples: list[HostSample]) -> Batch:
+def _collate(samples: list[Batch]) -> Batch:
     """Stack samples; in a worker into shared memory, here where a lack of it is an error: later it would hang."""
     batch = collate(samples)
     if torch.utils.data.get_worker_info() is not None:

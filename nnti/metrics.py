@@ -19,13 +19,11 @@ METRICS = {
     "sensitivity": "sensitivity",
 }
 
-COPIES = 64  # of the table of counts, on a GPU
-
 
 class ConfusionMatrix:
     """Count (truth, prediction) pairs of pixels; void pixels are left out.
 
-    Counts stay on the device of the first update and no update waits for that device.
+    Counts stay on the device of the first update, and no update waits for that device.
 
     Args:
         num_classes: number of classes.
@@ -34,7 +32,7 @@ class ConfusionMatrix:
 
     def __init__(self, num_classes: int, ignore_index: int = 255):
         self.num_classes, self.ignore_index = num_classes, ignore_index
-        self._counts: Tensor | None = None  # num_classes² cells, then void, then invalid
+        self._counts = torch.zeros(num_classes**2 + 2, dtype=torch.int64)  # the matrix, then void, then invalid
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Add the pixels of `prediction` and `label`: class numbers, integer tensors or arrays of one shape, any shape.
@@ -53,19 +51,12 @@ class ConfusionMatrix:
         valid = (label >= 0) & (label < n) & (prediction >= 0) & (prediction < n)
         cell = torch.where(valid, label * n + prediction, n * n + 1)
         cell = torch.where(label == self.ignore_index, n * n, cell)
-        self._add(cell)
-        if cell.device.type == "cpu":
-            self._check()
-
-    def _add(self, cell: Tensor) -> None:
-        size = self.num_classes**2 + 2
-        if self._counts is None:
-            self._counts = torch.zeros(size, dtype=torch.int64)
         self._counts = self._counts.to(cell.device)
         if cell.device.type == "cpu":
-            self._counts += torch.bincount(cell, minlength=size)
+            self._counts += torch.bincount(cell, minlength=len(self._counts))
+            self._check()
         else:
-            _add_without_waiting(self._counts, cell)
+            add_without_waiting(self._counts, cell)
 
     def _check(self) -> None:
         invalid = int(self._counts[-1])
@@ -78,18 +69,14 @@ class ConfusionMatrix:
 
     def counts(self) -> Tensor:
         """Return everything counted so far, int64 (num_classes² + 2,), for `restore`."""
-        if self._counts is None:
-            return torch.zeros(self.num_classes**2 + 2, dtype=torch.int64)
         return self._counts.clone()
 
     def restore(self, counts: Tensor) -> None:
-        """Go on from what `counts` has returned elsewhere; it moves to the device of the next update."""
+        """Continue from what `counts` returned elsewhere; it moves to the device of the next update."""
         self._counts = counts.clone()
 
     def matrix(self) -> np.ndarray:
         """Return the counts, int64 (num_classes, num_classes): row = truth, column = prediction."""
-        if self._counts is None:
-            return np.zeros((self.num_classes, self.num_classes), dtype=np.int64)
         self._check()
         return self._counts[:-2].view(self.num_classes, self.num_classes).cpu().numpy()
 
@@ -127,16 +114,16 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _add_without_waiting(counts: Tensor, cell: Tensor) -> None:
+def add_without_waiting(counts: Tensor, cell: Tensor, copies: int = 64) -> None:
     """Count cells on a GPU, whose bincount would ask for the largest value and wait for the answer.
 
-    Neighbours count into different copies of the table: most pixels of a picture fall into a few cells, and additions
-    to one address take turns.
+    Additions to one address take turns, and most pixels of a picture fall into a few cells: so neighbours count into
+    different copies of the table.
     """
-    copies = counts.new_zeros(COPIES, len(counts))
-    copy = torch.arange(len(cell), device=cell.device) % COPIES
-    copies.view(-1).scatter_add_(0, copy * len(counts) + cell, torch.ones_like(cell))
-    counts += copies.sum(0)
+    table = counts.new_zeros(copies, len(counts))
+    copy = torch.arange(len(cell), device=cell.device) % copies
+    table.view(-1).scatter_add_(0, copy * len(counts) + cell, torch.ones_like(cell))
+    counts += table.sum(0)
 
 
 def _divide(numerator, denominator) -> np.ndarray:

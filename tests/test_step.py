@@ -83,13 +83,10 @@ def test_a_step_reads_nothing_back(tiny, fused, monkeypatch, model, optimizer):
     assert torch.isfinite(loss.total) and not loss.total.requires_grad
 
 
-def test_counting_on_a_device_reads_nothing_back(monkeypatch):
-    matrix = ConfusionMatrix(5)
+def test_counting_on_a_device_reads_nothing_back():
     counts = torch.zeros(5 * 5 + 2, dtype=torch.int64)
-    monkeypatch.setattr(matrix, "_check", lambda: None)
-    monkeypatch.setattr(matrix, "_add", lambda cell: nnti.metrics._add_without_waiting(counts, cell))
     with NoReading():
-        matrix.update(torch.randint(0, 5, (2, 9, 9)), torch.randint(0, 5, (2, 9, 9)))
+        nnti.metrics.add_without_waiting(counts, torch.randint(0, 5 * 5, (2 * 9 * 9,)))
     assert counts.sum() == 2 * 9 * 9
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from nnti.augment import collate, cut, draw, place_random, warp
+from nnti.augment import examples
 from nnti.data import available
 from nnti.errors import RunError
-from nnti.experiment import Experiment, crop_shape
+from nnti.experiment import Experiment
 from nnti.figures import (
     ablation_dots,
     augmentation_gallery,
@@ -101,13 +101,7 @@ def _gallery(run: RunFolder):
     experiment = run.experiment()
     dataset = load_split(experiment, experiment.train_split, experiment.train_limit)
     image, label = dataset[0]
-    crops = []
-    for turn in range(DRAWS):
-        drawn = draw(experiment, epoch=turn, index=0)
-        shape = crop_shape(experiment.crop_size)
-        placement = place_random(drawn, tuple(label.shape), experiment.base_size, shape)
-        crop, crop_label = warp(collate([cut(image, label, placement)]))
-        crops.append((crop[0], crop_label[0]))
+    crops = examples(image, label, experiment, range(DRAWS))
     return augmentation_gallery(image, label, crops, dataset, f"{dataset.title}: one training image, {DRAWS} draws")
 
 
