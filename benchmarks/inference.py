@@ -25,7 +25,7 @@ from benchmarks.results import Goal, Result, Table
 from benchmarks.windows import window_tables
 from nnti.augment import normalize
 from nnti.data import load_dataset
-from nnti.device import Compiled, resolve_device
+from nnti.device import compiled, resolve_device
 from nnti.experiment import Experiment
 from nnti.inference.deploy import deploy
 from nnti.inference.export import onnx_network
@@ -123,7 +123,7 @@ def _forms(model: nn.Module, image: Tensor, folder: Path) -> tuple[dict[str, For
         DEPLOYED: Form(deploy(model, "bfloat16")),
     }
     makers: dict[str, Callable[[], Logits]] = {
-        "float32, channels last, compiled": lambda: _channels_last(Compiled(model)),
+        "float32, channels last, compiled": lambda: _channels_last(compiled(model)),
         COMPILED: lambda: deploy(model, "bfloat16", compile=True),
     }
     if image.device.type == "cpu":

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.profiles import busy_table, profile_table
 from benchmarks.results import Goal, Result, Table
-from nnti.device import Compiled, autocast, resolve_device, resolve_precision
+from nnti.device import autocast, compiled, resolve_device, resolve_precision
 from nnti.experiment import Experiment
 from nnti.inference.speed import Timing, compare
 from nnti.loss import CrossEntropy, LossSum
@@ -138,7 +138,7 @@ def _step(task: Task, variant: Variant, device: torch.device) -> Callable[[], No
     layout = torch.channels_last if variant.channels_last else torch.contiguous_format
     model = model.to(device, memory_format=layout)
     images, label = _batch(task, device)
-    images, forward = images.contiguous(memory_format=layout), Compiled(model) if variant.compiled else model
+    images, forward = images.contiguous(memory_format=layout), compiled(model) if variant.compiled else model
     loss, optimizer = CrossEntropy() if variant.loss_in_parts else _loss_of_batch, build_optimizer(experiment, model)
     optimizer = _updating(optimizer, variant.fused)
     scaler = torch.amp.GradScaler(device.type, enabled=variant.dtype == torch.float16)

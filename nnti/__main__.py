@@ -13,7 +13,6 @@ from nnti.data import DataError, attach_cache
 from nnti.errors import MachineError, RunError, SettingError
 from nnti.experiment import Experiment, parse_setting
 from nnti.models import WeightsError
-from nnti.training.faults import explained
 from nnti.training.run_folder import find_run, list_runs
 
 __all__ = [
@@ -205,7 +204,7 @@ def train(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Measure a run's best checkpoint on a split."""
-    from nnti.device import resolve_device
+    from nnti.device import machine_explained, resolve_device
     from nnti.inference.evaluate import evaluate as measure
     from nnti.loaders import load_split
     from nnti.loss import CrossEntropy
@@ -224,7 +223,7 @@ def evaluate(options: argparse.Namespace) -> None:
     loss = CrossEntropy(checkpoint["class_weights"], dataset.ignore_index)
     print(f"{run.path} on {dataset.title} {dataset.split}, {len(dataset)} images")
     bar = not options.quiet
-    with explained(experiment, model, next(model.parameters()).device, dataset.num_classes):
+    with machine_explained():
         results = [measure(model, experiment, dataset, protocol, loss, bar, inference) for protocol in protocols]
     _print_scores(results)
     if options.json:

@@ -1,29 +1,28 @@
-"""Which device and which number format a run uses, and what the machine is called in its record.
-
-torch.compile for who may not have a compiler: what cannot be compiled runs as it is.
-"""
+"""Which device and which number format a run uses, and what the machine is called in its record."""
 
 import os
 import platform
 import re
+import shutil
 import subprocess
-import warnings
-from contextlib import nullcontext
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from nnti.errors import SettingError
+from nnti.errors import MachineError, SettingError
 from nnti.folders import home
 
 __all__ = [
-    "Compiled",
     "autocast",
     "commit",
+    "compiled",
     "device_name",
+    "machine_explained",
     "readable_device",
     "resolve_device",
     "resolve_precision",
@@ -32,6 +31,21 @@ __all__ = [
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CPUINFO = Path("/proc/cpuinfo")
+SETTINGS = "(--set key=value; in a notebook experiment.replace(key=value))"
+MEMORY = f"""\
+Out of memory. What was saved (last.pt) is intact. These settings need less of it {SETTINGS}:
+  batch_size         fewer images per step (a new run: another run_dir, or restart=True)
+  crop_size          smaller crops (a new run)
+  precision          bfloat16 or float16: smaller activations (a new run)
+  model_arguments    {{"checkpoint_activations": true}} for R2U-Net: less memory, more time (a new run)
+  val_size           smaller crops, if it happened in a validation (a new run); for the protocol 'full' use
+                     python -m nnti evaluate RUN --sliding
+  cache=disk, num_workers=0   if it is the computer's memory that is full (the same run goes on)"""
+WORKER = f"""\
+A process that reads data died, because the system has no memory or no shared memory left. What was saved (last.pt) is
+intact. The same run goes on with num_workers=0 {SETTINGS}; in a container, more shared memory helps as well: docker run
+--shm-size=8g"""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -73,8 +87,7 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return f"Apple {platform.machine()} GPU"
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name, threads = names[0] if names else platform.processor() or platform.machine(), torch.get_num_threads()
     return readable_device(f"{name}, {threads} threads")
@@ -107,39 +120,44 @@ def commit() -> str | None:
     return f"{head}-dirty" if changed else head
 
 
-def _cpu_has_bfloat16() -> bool:
-    if os.environ.get("ATEN_CPU_CAPABILITY") == "default":
-        return False
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # not public; absent means: do not assume it
-    return bool(supported and supported())
+def compiled(module: nn.Module) -> nn.Module:
+    """Return the module in compiled form, made at its first call for inputs of one shape.
 
-
-class Compiled:
-    """Calls a module in compiled form, made at the first call; where that fails, as it is, after one warning.
-
-    One form serves one shape of inputs, which suits training: a further shape is a further compilation, of the same
-    length.
+    Raises SettingError where there is no C++ compiler, without which `torch.compile` cannot work.
     """
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl")):
+        raise SettingError(
+            "compile=True needs a C++ compiler, and there is none here: install g++, or set compile=False"
+        )
+    return torch.compile(module, dynamic=False)
 
-    def __init__(self, module: nn.Module):
-        import torch._dynamo.exc  # an import of seconds, only for those who ask for it
 
-        self.module = module
-        self._failure = torch._dynamo.exc.TorchDynamoException
-        self._compiled = torch.compile(module, dynamic=False)
+@contextmanager
+def machine_explained() -> Iterator[None]:
+    """Turn lack of memory, and a reading process that died, into a MachineError that names the settings to change.
 
-    def __call__(self, *inputs: Any) -> Any:
-        if self._compiled is not None:
-            try:
-                return self._compiled(*inputs)
-            except self._failure as error:
-                self._compiled = None
-                reason = str(error).strip().splitlines()[0]
-                warnings.warn(
-                    f"{type(self.module).__name__} runs uncompiled, to the same results: torch.compile failed "
-                    f"({reason}). It needs a C++ compiler (CPU: for example g++; CUDA: Triton as well); set "
-                    "compile=False to do without",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-        return self.module(*inputs)
+    What the failed step held in memory is freed, so that a notebook's next cell finds room.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            advice = MEMORY
+        elif "DataLoader worker" in str(error):
+            advice = WORKER
+        else:
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        traceback.clear_frames(error.__traceback__)
+    else:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise MachineError(f"{advice}\nThe error was: {reason}")
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 by itself (AVX512-BF16); Linux says so."""
+    if os.environ.get("ATEN_CPU_CAPABILITY") == "default" or not CPUINFO.is_file():
+        return False
+    return "avx512_bf16" in CPUINFO.read_text().split()

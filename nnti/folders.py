@@ -6,13 +6,10 @@ A checkout of the project keeps everything inside itself; an installed package u
 import io
 import os
 import shutil
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
-
-from filelock import FileLock, SoftFileLock, Timeout
 
 from nnti.errors import RunError
 
@@ -24,7 +21,6 @@ __all__ = [
     "home",
     "list_runs",
     "miniature_root",
-    "one_writer",
     "runs_dir",
     "write_whole",
 ]
@@ -125,37 +121,3 @@ def _cannot_write(path: Path, error: OSError) -> str:
         f"{path} cannot be written ({error.strerror or error}). Make room on that disk, or make the folder writable; "
         "what was saved before is intact, so that the same command then goes on from there"
     )
-
-
-LOCK = "run.lock"
-
-
-@contextmanager
-def one_writer(folder: Path) -> Iterator[None]:
-    """Keep other trainings out of a run folder meanwhile; raise RunError if one is there. Ends with the process.
-
-    Some network and cloud disks know no locks: there the training goes on without, for it is worth more than its guard.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(_cannot_write(folder, error)) from error
-    lock = FileLock(folder / LOCK)
-    try:
-        with warnings.catch_warnings():  # of a stand-in for locks, which is not used here
-            warnings.simplefilter("ignore")
-            lock.acquire(timeout=0)
-    except Timeout:
-        if not isinstance(lock, SoftFileLock):
-            raise RunError(
-                f"{folder} is being trained by another process (or another notebook). Wait for it, stop it, or pass "
-                "another run_dir (--run-dir)"
-            ) from None
-    except (NotImplementedError, OSError):
-        pass
-    if isinstance(lock, SoftFileLock):  # filelock's stand-in is a file that would outlive a machine that goes away
-        lock.release()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -2,19 +2,18 @@
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nnti.augment import Batch, collate, cut, draw, place_random, place_report, place_resized
-from nnti.data import SegmentationDataset, attach_cache, evenly_spread, load_dataset
-from nnti.errors import SettingError
+from nnti.data import SegmentationDataset, evenly_spread, load_dataset
+from nnti.errors import SettingError, UserError
 from nnti.experiment import Experiment, crop_shape
-from nnti.training.parallel import ALONE, World
 
-__all__ = ["attach_caches", "load_split", "loader_workers", "train_loader", "val_loader"]
+__all__ = ["load_split", "train_loader", "val_loader"]
 
 
 def load_split(experiment: Experiment, split: str, limit: int | None = None) -> SegmentationDataset:
@@ -25,39 +24,29 @@ def load_split(experiment: Experiment, split: str, limit: int | None = None) -> 
     return dataset
 
 
-def attach_caches(
-    datasets: Sequence[SegmentationDataset], mode: str, world: World = ALONE, progress: bool = True
-) -> None:
-    """Let data sets read decoded copies (see `attach_cache`); the first process of each machine makes them."""
-    for first in (True, False):
-        if (world.local_rank == 0) == first:
-            for dataset in datasets:
-                attach_cache(dataset, mode, progress=progress)
-        world.wait()
-
-
 def train_loader(
-    experiment: Experiment, dataset: SegmentationDataset, device: torch.device, world: World = ALONE
+    experiment: Experiment, dataset: SegmentationDataset, device: torch.device, rank: int = 0, processes: int = 1
 ) -> DataLoader:
     """Return batches in random order; call `loader.sampler.set_epoch(epoch)` before each epoch.
 
-    The last, incomplete batch is dropped: one of a single image would break batch normalisation. Each process of
-    `world` gets an equal part of every batch.
+    The last, incomplete batch is dropped: one of a single image would break batch normalisation. Of several processes,
+    each gets an equal part of every batch.
     """
-    if len(dataset) < experiment.batch_size:
+    batch = experiment.batch_size
+    if len(dataset) < batch:
         raise SettingError(
-            f"batch_size={experiment.batch_size} is larger than the {len(dataset)} images of {dataset.title} "
-            f"'{dataset.split}'; set batch_size to {len(dataset)} or less, or take more images (train_limit)"
+            f"batch_size={batch} is larger than the {len(dataset)} images of {dataset.title} '{dataset.split}'; set "
+            f"batch_size to {len(dataset)} or less, or take more images (train_limit)"
         )
-    if experiment.batch_size % world.size:
-        nearest = max(1, round(experiment.batch_size / world.size)) * world.size
+    if batch % processes:
+        nearest = max(1, round(batch / processes)) * processes
         raise SettingError(
-            f"batch_size={experiment.batch_size} is that of all {world.size} processes together and cannot be shared "
-            f"equally; set batch_size to {nearest}, or start another number of processes"
+            f"batch_size={batch} is that of all {processes} processes together and cannot be shared equally; set "
+            f"batch_size to {nearest}, or start another number of processes"
         )
-    sampler = _EpochSampler(len(dataset), experiment, world)
-    samples, share = _TrainSamples(experiment, dataset), experiment.batch_size // world.size
-    return _loader(experiment, samples, device, share, sampler=sampler, drop_last=True)
+    sampler = _EpochSampler(len(dataset), experiment, rank, processes)
+    samples = _TrainSamples(experiment, dataset)
+    return _loader(experiment, samples, device, batch // processes, sampler=sampler, drop_last=True)
 
 
 def val_loader(
@@ -65,32 +54,26 @@ def val_loader(
     dataset: SegmentationDataset,
     device: torch.device,
     protocol: str | None = None,
-    world: World = ALONE,
+    rank: int = 0,
+    processes: int = 1,
 ) -> DataLoader:
     """Return the whole split in order, cropped as `protocol` ('report' or 'full'; default: the experiment's) says.
 
-    Each process of `world` gets other images.
+    Of several processes, each gets other images.
     """
     protocol = protocol or experiment.protocol
     samples = _ValSamples(experiment, dataset, protocol)
     # images of the full protocol differ in size
-    batch_size = max(1, experiment.batch_size // world.size) if protocol == "report" else 1
-    return _loader(experiment, samples, device, batch_size, sampler=world.share(len(dataset)))
-
-
-def loader_workers(experiment: Experiment, device: torch.device) -> int:
-    """Return the number of reading processes: as set, else none on a CPU, where they would slow the training."""
-    if experiment.num_workers >= 0:
-        return experiment.num_workers
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's word for those on this machine
-    return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // processes))
+    batch_size = max(1, experiment.batch_size // processes) if protocol == "report" else 1
+    return _loader(experiment, samples, device, batch_size, sampler=range(rank, len(dataset), processes))
 
 
 class _EpochSampler:
     """Yield (epoch, index) of whole batches in an order that depends on seed and epoch alone, one process's share."""
 
-    def __init__(self, size: int, experiment: Experiment, world: World):
-        self.size, self.seed, self.batch, self.world = size, experiment.seed, experiment.batch_size, world
+    def __init__(self, size: int, experiment: Experiment, rank: int, processes: int):
+        self.size, self.seed, self.batch = size, experiment.seed, experiment.batch_size
+        self.rank, self.processes = rank, processes
         self.epoch = self.first_step = 0
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
@@ -98,14 +81,13 @@ class _EpochSampler:
         self.epoch, self.first_step = epoch, first_step
 
     def __len__(self) -> int:
-        return self.size // self.batch * (self.batch // self.world.size)  # of a whole epoch
+        return self.size // self.batch * (self.batch // self.processes)  # of a whole epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
-        batches = order[: self.size // self.batch * self.batch].reshape(
-            -1, self.world.size, self.batch // self.world.size
-        )
-        return iter([(self.epoch, int(index)) for index in batches[self.first_step :, self.world.rank].flatten()])
+        whole = order[: self.size // self.batch * self.batch]
+        batches = whole.reshape(-1, self.processes, self.batch // self.processes)
+        return iter([(self.epoch, int(index)) for index in batches[self.first_step :, self.rank].flatten()])
 
 
 class _TrainSamples(Dataset):
@@ -115,9 +97,12 @@ class _TrainSamples(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, at: tuple[int, int]):
+    def __getitem__(self, at: tuple[int, int]) -> Batch | UserError:
         epoch, index = at
-        image, label = self.dataset[index]
+        try:
+            image, label = self.dataset[index]
+        except UserError as error:
+            return error  # see `_Loader`
         crop = crop_shape(self.experiment.crop_size)
         if self.experiment.augment:
             drawn = draw(self.experiment, epoch, index)
@@ -134,16 +119,32 @@ class _ValSamples(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int):
-        image, label = self.dataset[index]
+    def __getitem__(self, index: int) -> Batch | UserError:
+        try:
+            image, label = self.dataset[index]
+        except UserError as error:
+            return error
         if self.protocol == "report":
             return cut(image, label, place_report(label.shape, self.size), index)
         return cut(image, label, place_resized(label.shape, tuple(label.shape)), index)  # the identity map
 
 
+class _Loader(DataLoader):
+    """A loader that raises what went wrong with a sample as it was: a worker's own report would bury it in text."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
 def _loader(experiment: Experiment, samples: Dataset, device: torch.device, batch_size: int, **options) -> DataLoader:
-    workers = loader_workers(experiment, device)
-    return DataLoader(
+    workers = experiment.num_workers
+    if workers < 0:  # none on a CPU, where they would slow the training
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's name for those on this machine
+        workers = 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // processes))
+    return _Loader(
         samples,
         batch_size=batch_size,
         collate_fn=_collate,
@@ -155,8 +156,11 @@ def _loader(experiment: Experiment, samples: Dataset, device: torch.device, batc
     )
 
 
-def _collate(samples: list[Batch]) -> Batch:
+def _collate(samples: list[Batch | UserError]) -> Batch | UserError:
     """Stack samples; in a worker into shared memory, here where a lack of it is an error: later it would hang."""
+    faults = [sample for sample in samples if isinstance(sample, UserError)]
+    if faults:
+        return faults[0]
     batch = collate(samples)
     if torch.utils.data.get_worker_info() is not None:
         for value in vars(batch).values():

@@ -11,7 +11,7 @@ from nnti.data import SegmentationDataset, class_frequencies
 from nnti.experiment import Experiment
 from nnti.models.blocks import Outputs, final_logits, full_size_parts, most_likely
 
-__all__ = ["CrossEntropy", "LossSum", "build_loss", "count_class_weights", "cross_entropy", "enet_class_weights"]
+__all__ = ["CrossEntropy", "LossSum", "build_loss", "count_class_weights", "enet_class_weights"]
 
 
 class LossSum(NamedTuple):
@@ -38,6 +38,10 @@ class LossSum(NamedTuple):
         """What training minimises: `mean`, and the auxiliary head's share where there is one."""
         return (self.total + self.auxiliary) / self.weight.clamp_min(1e-12)
 
+    def plus(self, other: "LossSum") -> "LossSum":
+        """Return the sum over both, without a graph."""
+        return LossSum(self.total + other.total.detach(), self.weight + other.weight)
+
 
 class CrossEntropy(nn.Module):
     """Cross entropy of a network's outputs against labels (B, H, W).
@@ -63,11 +67,11 @@ class CrossEntropy(nn.Module):
         for logits, truth in full_size_parts(final_logits(outputs), label):
             totals.append(self._total(logits, truth))
             predictions.append(most_likely(logits.detach()))
-        auxiliary = self._auxiliary(outputs.auxiliary, label) if isinstance(outputs, Outputs) else 0.0
+        auxiliary = 0.0
+        if isinstance(outputs, Outputs):
+            parts = full_size_parts(outputs.auxiliary, label)
+            auxiliary = self.auxiliary_weight * sum(self._total(*part) for part in parts)
         return LossSum(sum(totals), self._weight(label), auxiliary, torch.cat(predictions))
-
-    def _auxiliary(self, logits: Tensor, label: Tensor) -> Tensor:
-        return self.auxiliary_weight * sum(self._total(*part) for part in full_size_parts(logits, label))
 
     def _total(self, logits: Tensor, label: Tensor) -> Tensor:
         return F.cross_entropy(logits, label, self.class_weights, ignore_index=self.ignore_index, reduction="sum")
@@ -79,24 +83,25 @@ class CrossEntropy(nn.Module):
         return (self.class_weights[label.where(valid, 0)] * valid).sum()
 
 
-def enet_class_weights(pixels_per_class: np.ndarray) -> np.ndarray:
-    """Return the ENet paper's class weights 1/ln(1.02 + p), p = a class's share of all pixels; in 1.42 … 50.5."""
-    share = pixels_per_class / max(1, pixels_per_class.sum())
-    return 1 / np.log(1.02 + share)
+def build_loss(
+    experiment: Experiment, train_data: SegmentationDataset, progress: bool = True, class_weights=None
+) -> CrossEntropy:
+    """Return the loss of an experiment; class weights, if not given, come from the training split's pixel counts."""
+    if class_weights is None:
+        class_weights = count_class_weights(experiment, train_data, progress)
+    return CrossEntropy(class_weights, train_data.ignore_index, experiment.auxiliary_weight)
 
 
-def build_loss(experiment: Experiment, train_data: SegmentationDataset, progress: bool = True) -> CrossEntropy:
-    """Return the loss of an experiment; class weights come from the pixel counts of the training split."""
-    return cross_entropy(experiment, train_data, count_class_weights(experiment, train_data, progress))
-
-
-def count_class_weights(experiment: Experiment, train_data: SegmentationDataset, progress: bool = True):
-    """Return the weights of an experiment's classes, from the pixel counts of the training split; None: all alike."""
+def count_class_weights(
+    experiment: Experiment, train_data: SegmentationDataset, progress: bool = True
+) -> np.ndarray | None:
+    """Return the weights of an experiment's classes, from the training split's pixel counts; None: all alike."""
     if experiment.class_weighting == "none":
         return None
     return enet_class_weights(class_frequencies(train_data, progress=progress))
 
 
-def cross_entropy(experiment: Experiment, train_data: SegmentationDataset, class_weights) -> CrossEntropy:
-    """Return the loss of an experiment with known class weights, one per class, or None."""
-    return CrossEntropy(class_weights, train_data.ignore_index, experiment.auxiliary_weight)
+def enet_class_weights(pixels_per_class: np.ndarray) -> np.ndarray:
+    """Return the ENet paper's class weights 1/ln(1.02 + p), p = a class's share of all pixels; in 1.42 … 50.5."""
+    share = pixels_per_class / max(1, pixels_per_class.sum())
+    return 1 / np.log(1.02 + share)

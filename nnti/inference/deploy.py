@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nnti.device import Compiled, resolve_precision
+from nnti.device import compiled, resolve_precision
 from nnti.models import trace
 from nnti.models.blocks import batch_norms
 
@@ -57,7 +57,7 @@ class Deployed(nn.Module):
         model.to(torch.bfloat16 if dtype == torch.bfloat16 else torch.float32, memory_format=torch.channels_last)
         for norm in batch_norms(model):  # those that could not be folded; their statistics would lose digits
             norm.float()
-        self._compiled = Compiled(model) if compile else model
+        self._compiled = compiled(model) if compile else model
         self._shape: torch.Size | None = None  # of the images that it was compiled for
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
-"""Measure a model on a split, by either validation protocol.
+"""Measure a model on a split, by either validation protocol, and check its batch normalisation."""
 
-Is a network in eval mode the network that was trained? Batch normalisation is where the two can part.
-"""
-
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,12 +18,12 @@ from nnti.loss import CrossEntropy, LossSum
 from nnti.metrics import ConfusionMatrix
 from nnti.models.blocks import batch_norms, frozen_statistics
 from nnti.progress import progress_bar
-from nnti.training.parallel import ALONE, World, on_device
 
-__all__ = ["evaluate", "normalization_gap"]
+__all__ = ["count", "evaluate", "normalization_gap", "results"]
+
+HEALTH_IMAGES = 32
 
 
-@torch.inference_mode()
 def evaluate(
     model: nn.Module,
     experiment: Experiment,
@@ -33,14 +32,11 @@ def evaluate(
     loss: CrossEntropy | None = None,
     progress: bool = True,
     inference: Inference | None = None,
-    world: World = ALONE,
 ) -> dict[str, Any]:
     """Return the metrics (see `nnti.metrics.scores`), `loss`, `protocol` and `images` of a model on a whole split.
 
     Protocol 'report': shorter side to val_size, centre crop, as the 2021 numbers were measured. 'full': every image at
     its own size, as papers and benchmarks report. The model is left in the mode it came in.
-
-    Where `world` has several processes, each measures its share, and the result is that of all images.
 
     `inference` (with 'full' only) averages over windows, scales and mirror images. The result then states it under
     `inference`, and the loss is that of the averaged probabilities: −log of the true class's.
@@ -48,39 +44,51 @@ def evaluate(
     protocol = protocol or experiment.protocol
     if inference is not None and protocol != "full":
         raise SettingError(f"protocol={protocol!r}: windows, scales and flip go with protocol 'full' only")
+    total, matrix = count(model, experiment, dataset, protocol, loss or CrossEntropy(), progress, inference)
+    stated = {} if inference is None else {"inference": inference.to_dict()}
+    return {**results(protocol, len(dataset), total, matrix), **stated}
+
+
+@torch.inference_mode()
+def count(
+    model: nn.Module,
+    experiment: Experiment,
+    dataset: SegmentationDataset,
+    protocol: str,
+    loss: CrossEntropy,
+    progress: bool = True,
+    inference: Inference | None = None,
+    rank: int = 0,
+    processes: int = 1,
+) -> tuple[LossSum, ConfusionMatrix]:
+    """Return the loss and the confusion matrix of a model on a split, or on one process's share of it."""
     device = next(model.parameters()).device
-    loss = (loss or CrossEntropy()).to(device)
-    matrix, total = ConfusionMatrix(dataset.num_classes, dataset.ignore_index), LossSum(*torch.zeros(2, device=device))
-    loader = val_loader(experiment, dataset, device, protocol, world)
+    loss, total = loss.to(device), LossSum(*torch.zeros(2, device=device))
+    matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+    loader = val_loader(experiment, dataset, device, protocol, rank, processes)
     with evaluating(model):
-        bar = progress_bar(loader, desc=f"validation, {protocol} protocol", leave=False, disable=not progress)
-        for batch in on_device(bar, device):
-            images, label = prepare(batch, experiment, device)
+        for batch in progress_bar(loader, desc=f"validation, {protocol} protocol", leave=False, disable=not progress):
+            images, labels = prepare(batch, experiment, device)
             with autocast(device, resolve_precision(experiment.precision, device)):
                 logits = _logits(model, images, inference)
-            step = loss(logits, label)
-            total = LossSum(total.total + step.total, total.weight + step.weight)
-            matrix.update(step.prediction, label)
-    total, matrix = world.gather(total, matrix)
-    stated = {} if inference is None else {"inference": inference.to_dict()}
-    return {"protocol": protocol, **stated, "images": len(dataset), "loss": float(total.mean), **matrix.compute()}
+            step = loss(logits, labels)
+            total = total.plus(step)
+            matrix.update(step.prediction, labels)
+    return total, matrix
 
 
-def _logits(model: nn.Module, images: Tensor, inference: Inference | None) -> Tensor:
-    """Return logits (B, C, H, W): the model's own, or those whose softmax is the averaged probabilities."""
-    if inference is None or inference.plain:
-        return model(images)
-    averaged = average(model, images, inference)
-    # far-off classes round to probability 0: one such pixel would make the loss infinite
-    return averaged.clamp_min_(torch.finfo(averaged.dtype).tiny).log_()
-
-
-IMAGES = 32
+def results(protocol: str, images: int, total: LossSum, matrix: ConfusionMatrix) -> dict[str, Any]:
+    """Return what `evaluate` says, from what `count` has counted, perhaps in several processes."""
+    return {"protocol": protocol, "images": images, "loss": float(total.mean), **matrix.compute()}
 
 
 @torch.inference_mode()
 def normalization_gap(
-    model: nn.Module, experiment: Experiment, dataset: SegmentationDataset, progress: bool = True, images: int = IMAGES
+    model: nn.Module,
+    experiment: Experiment,
+    dataset: SegmentationDataset,
+    progress: bool = True,
+    images: int = HEALTH_IMAGES,
 ) -> dict[str, Any]:
     """Measure a model on the same images with the statistics of each batch and with the running ones.
 
@@ -98,22 +106,33 @@ def normalization_gap(
     batch = min(experiment.batch_size, len(dataset))
     whole_batches = max(1, min(images, len(dataset)) // batch) * batch
     some = torch.utils.data.Subset(dataset, evenly_spread(len(dataset), whole_batches))
-    loader = val_loader(experiment, some, next(model.parameters()).device, "report")
+    device = next(model.parameters()).device
+    loader = val_loader(experiment, some, device, "report")
     found = {}
     for name in ("train", "eval"):
-        with evaluating(model), frozen_statistics(model):
-            for norm in batch_norms(model):
-                norm.train(name == "train")
-            found[f"{name}_mode_mean_iou"] = _mean_iou(model, experiment, loader, dataset.num_classes, progress)
+        matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+        with _only_norms_training(model, name == "train"):
+            for batch in progress_bar(loader, desc="normalisation check", leave=False, disable=not progress):
+                inputs, labels = prepare(batch, experiment, device)
+                with autocast(device, resolve_precision(experiment.precision, device)):
+                    logits = model(inputs)
+                matrix.update(logits.max(1).indices, labels)
+        found[f"{name}_mode_mean_iou"] = matrix.compute()["mean_iou"]
     return {"split": dataset.split, "images": len(some), **found}
 
 
-def _mean_iou(model: nn.Module, experiment: Experiment, loader, num_classes: int, progress: bool) -> float:
-    device = next(model.parameters()).device
-    matrix = ConfusionMatrix(num_classes)
-    for batch in progress_bar(loader, desc="normalisation check", leave=False, disable=not progress):
-        images, label = prepare(batch, experiment, device)
-        with autocast(device, resolve_precision(experiment.precision, device)):
-            logits = model(images)
-        matrix.update(logits.max(1).indices, label)
-    return matrix.compute()["mean_iou"]
+@contextmanager
+def _only_norms_training(model: nn.Module, training: bool) -> Iterator[None]:
+    with evaluating(model), frozen_statistics(model):
+        for norm in batch_norms(model):
+            norm.train(training)
+        yield
+
+
+def _logits(model: nn.Module, images: Tensor, inference: Inference | None) -> Tensor:
+    """Return logits (B, C, H, W): the model's own, or those whose softmax is the averaged probabilities."""
+    if inference is None or inference.plain:
+        return model(images)
+    averaged = average(model, images, inference)
+    # far-off classes round to probability 0: one such pixel would make the loss infinite
+    return averaged.clamp_min_(torch.finfo(averaged.dtype).tiny).log_()

@@ -8,50 +8,38 @@ that was killed goes on to the same bits.
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 
-from nnti.augment import Batch, memory_format, prepare
-from nnti.device import Compiled, autocast, commit, resolve_device, resolve_precision
+from nnti.augment import memory_format, prepare
+from nnti.data import attach_cache
+from nnti.device import autocast, compiled, machine_explained, resolve_device, resolve_precision
 from nnti.experiment import Experiment
 from nnti.folders import runs_dir
-from nnti.inference.evaluate import evaluate, normalization_gap
-from nnti.loaders import attach_caches, load_split, train_loader
-from nnti.loss import LossSum, count_class_weights, cross_entropy
-from nnti.models import Outputs, build_model, count_parameters
+from nnti.inference.evaluate import count, normalization_gap, results
+from nnti.loaders import load_split, train_loader
+from nnti.loss import LossSum, build_loss
+from nnti.models import build_model, count_parameters
 from nnti.models.saved import load_model, load_weights
 from nnti.progress import write_line
-from nnti.training.faults import explained
 from nnti.training.monitors import Monitor, Monitors, ProgressBar, TensorBoard
-from nnti.training.optimizer import build_optimizer, check_batch, for_this_machine, poly
-from nnti.training.parallel import join, on_device
-from nnti.training.run_folder import (
-    Partial,
-    RunFolder,
-    RunState,
-    SaveClock,
-    build_record,
-    check_data,
-    continued,
-    describe_data,
-    history_row,
-    refuse_foreign_folder,
-    stopped,
-    where,
-)
-from nnti.training.stopping import LossWatch, StopSignal, all_finite, not_finite
+from nnti.training.optimizer import build_optimizer, check_batch, for_this_machine, poly, poly_schedule
+from nnti.training.parallel import join
+from nnti.training.run_folder import RunFolder, build_record, check_data, continued, describe_data, refuse_foreign
+from nnti.training.state import Partial, RunState, history_row
+from nnti.training.stopping import StopSignal
 
 __all__ = ["Fit", "fit"]
 
-
 PROTOCOLS = ("report", "full")
-Forward = Callable[[Tensor], Tensor | Outputs]
+UNSEEN = 50  # losses that a GPU may be ahead of the check that they are finite; to look at each would make it wait
+FILES_NAMED = 8  # of a bad batch
 
 
 def fit(
@@ -88,28 +76,34 @@ class Fit:
 
     def __init__(self, experiment: Experiment, run_dir: str | Path, restart: bool, extend: bool, progress: bool):
         self.experiment, self.run, self.restart = experiment, RunFolder(run_dir), restart
-        self.device = resolve_device(experiment.device)
-        self.world = join(self.device)
-        self.device, self.progress = self.world.device(self.device), progress and self.world.main
-        saved = self.world.from_main(self._saved(extend) if self.world.main else None)
+        self.world = join(resolve_device(experiment.device))
+        self.device = self.world.device(resolve_device(experiment.device))
         self.dtype = resolve_precision(experiment.precision, self.device)
+        self.progress = progress and self.world.main
+        saved = self.world.from_main(self._saved(extend) if self.world.main else None)
+
         self.train_data = load_split(experiment, experiment.train_split, experiment.train_limit)
         self.val_data = load_split(experiment, experiment.val_split, experiment.val_limit)
         if saved:
             check_data(self.run, saved, self._images(), self.train_data)
-        self.loader = train_loader(experiment, self.train_data, self.device, self.world)
+        self.loader = train_loader(experiment, self.train_data, self.device, self.world.rank, self.world.size)
+
         torch.backends.cudnn.deterministic = True  # the same seed gives the same numbers
         self.model = self._build_model(pretrained=saved is None and self.world.main)
-        attach_caches((self.train_data, self.val_data), experiment.cache, self.world, self.progress)
-        # counting all labels again would give the same weights
-        weights = saved["class_weights"] if saved else count_class_weights(experiment, self.train_data, self.progress)
-        self.loss = cross_entropy(experiment, self.train_data, weights).to(self.device)
+        with self.world.first_of_machine_first():
+            for dataset in (self.train_data, self.val_data):
+                attach_cache(dataset, experiment.cache, progress=self.progress)
+        weights = saved["class_weights"] if saved else None  # counting all labels again would give the same
+        self.loss = build_loss(experiment, self.train_data, self.progress, weights).to(self.device)
         self.optimizer = build_optimizer(experiment, self.model)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.state = RunState()
         if saved:
             self._restore(saved)
-        self.state.enter_session(self.device, self.dtype, self.world, commit())
+        iteration = self.state.done * len(self.loader) + self.state.step
+        self.schedule = poly_schedule(self.optimizer, experiment, len(self.loader), iteration)
+        self.state.enter_session(self.device, self.dtype, self.world)
+
         self._stopping = False
         bars = [ProgressBar()] if self.progress else []
         boards = [TensorBoard(self.run)] if experiment.tensorboard and self.world.main else []
@@ -139,103 +133,125 @@ class Fit:
 
     def __iter__(self) -> Iterator[dict[str, float]]:
         with self._working():
-            self._open()
+            if self.world.main and self.restart and not self.rows:
+                self.run.clear()
+            if self.world.main:
+                self.run.write_experiment(self.experiment)
         forward = self.world.wrap(self.model)
-        forward = Compiled(forward) if self.experiment.compile else forward
+        forward = compiled(forward) if self.experiment.compile else forward
         with self.monitors.watching(self):
             with self._working():
                 self._begin()
             for epoch in range(self.state.done + 1, self.experiment.epochs + 1):
                 with self._working():
-                    self._train_epoch(epoch, forward)
+                    self._train(epoch, forward)
                     self._finish_epoch(epoch)
                 yield self.rows[-1]
             with self._working():
                 if not self.world.from_main(self.run.finished):
                     self._finish()
 
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        """Whatever happens inside, no other training writes here meanwhile, and faults are explained."""
-        writer = self.run.one_writer() if self.world.main else nullcontext()
-        with writer, explained(self.experiment, self.model, self.device, self.train_data.num_classes):
-            yield
+    # the loop
 
-    def _open(self) -> None:
-        """Make the folder, without what an earlier run left in it."""
-        if self.world.main:
-            if self.restart and not self.rows:
-                self.run.clear()
-            self.run.write_experiment(self.experiment)
-
-    def _begin(self) -> None:
-        """Measure the untrained network, or write what a run that was killed had no time for."""
-        if not self.rows:
-            self._finish_epoch(0)
-        elif self.world.main and (len(self) or not self.run.finished):
-            if self.state.partial is None:
-                self._save_copies()
-            self.run.write_history(self.rows)
-            self.run.write_record(self._record())
-
-    def _train_epoch(self, epoch: int, forward: Forward) -> None:
-        """Train one epoch, or what is left of it, into `state.partial`; save on the way.
-
-        Nothing in the loop waits for the device but the monitors, about once a second.
-        """
+    def _train(self, epoch: int, forward: nn.Module) -> None:
+        """Train one epoch, or what is left of it; everything counted goes into `state.partial`."""
         partial = self.state.partial = self.state.partial or self._nothing_yet()
-        self.loader.sampler.set_epoch(epoch, partial.step)
+        self.loader.sampler.set_epoch(epoch, first_step=partial.step)
         self.model.train()
-        watch = LossWatch()
-        clock = SaveClock(self.experiment.checkpoint_interval(), partial.step)
         with StopSignal() as signal:
-            begun = time.perf_counter() - partial.seconds
-            for batch in on_device(self.loader, self.device) if partial.step < len(self.loader) else ():
-                loss = self._train_step(batch, epoch, forward)
-                self._refuse(watch.add(loss.mean, partial.step, batch.indices), epoch)
-                partial.seconds = time.perf_counter() - begun
-                self.monitors.tell("step", self, loss)
-                stopping = self._stopping or signal.number is not None
-                stop, due = self.world.agree(stopping, self.world.main and clock.due(partial.step))
-                if stop or due:
-                    self._refuse(watch.settle(), epoch)
-                    self._save()
-                    clock.saved(partial.step)
-                if stop:
-                    signal.stop(stopped(self.state, self.experiment, len(self.loader), self.run.last))
-            self._refuse(watch.settle(), epoch)
-            partial.seconds = time.perf_counter() - begun
+            begun = self._saved_at = time.perf_counter()
+            self._unseen, self._saved_step, before = [], partial.step, partial.seconds
+            for batch in self.loader if partial.step < len(self.loader) else ():
+                self._seed(epoch, partial.step)
+                images, labels = prepare(batch, self.experiment, self.device)
+                with autocast(self.device, self.dtype):
+                    outputs = forward(images)
+                loss = self.loss(outputs, labels)
+                self.optimizer.zero_grad(set_to_none=True)
+                self.scaler.scale(self.world.scaled(loss).objective).backward()
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+                self.schedule.step()
 
-    def _train_step(self, batch: Batch, epoch: int, forward: Forward) -> LossSum:
-        """Learn from a batch and count its pixels; return its loss without a graph. Nothing waits for the device."""
-        self._seed(epoch, self.state.step)
-        images, label = prepare(batch, self.experiment, self.device)
-        with autocast(self.device, self.dtype):
-            outputs = forward(images)
-        loss = self.loss(outputs, label)
-        self._update(self.world.scaled(loss).objective)
-        self.state.partial.matrix.update(loss.prediction, label)
-        own = LossSum(loss.total.detach(), loss.weight)
-        self.state.partial.add(own)
-        return own
+                partial.matrix.update(loss.prediction, labels)
+                partial.total = partial.total.plus(loss)
+                partial.step += 1
+                partial.seconds = before + time.perf_counter() - begun
+                self._look_at(loss, batch.indices)
+                self._save_or_stop(signal)
+            self._refuse_bad_losses()
+            partial.seconds = before + time.perf_counter() - begun
 
     def _seed(self, *position: int) -> None:
         """Let everything random that follows, such as dropout, depend on seed, position and process alone."""
         state = np.random.SeedSequence((self.experiment.seed, *position, self.world.rank)).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0]))
 
-    def _update(self, loss: Tensor) -> None:
-        self._set_learning_rate()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+    def _look_at(self, loss: LossSum, images: list[int]) -> None:
+        """Tell the monitors of a step, and check losses as soon as that does not make a GPU wait."""
+        own = LossSum(loss.total.detach(), loss.weight)
+        self._unseen.append((own.mean, self.state.step, images))
+        if self.device.type == "cpu" or len(self._unseen) == UNSEEN:
+            self._refuse_bad_losses()
+        self.monitors.tell("step", self, own)
 
-    def _set_learning_rate(self) -> None:
-        iteration = self.state.done * len(self.loader) + self.state.step
-        factor = poly(iteration, self.experiment.epochs * len(self.loader), self.experiment.power)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
+    def _save_or_stop(self, signal: StopSignal) -> None:
+        stopping = self._stopping or signal.number is not None
+        stop, due = self.world.agree(stopping, self.world.main and self._saving_is_due())
+        if stop or due:
+            self._refuse_bad_losses()
+            self._save()
+            self._saved_at, self._saved_step = time.perf_counter(), self.state.step
+        if stop:
+            signal.stop(
+                f"stopped in epoch {self.state.done + 1} of {self.experiment.epochs} after step {self.state.step} of "
+                f"{len(self.loader)}; saved in {self.run.last}: the same call, or command, goes on from there"
+            )
+
+    def _saving_is_due(self) -> bool:
+        interval = self.experiment.checkpoint_interval()
+        if interval is None:
+            return False
+        number, unit = interval
+        passed = self.state.step - self._saved_step if unit == "steps" else time.perf_counter() - self._saved_at
+        return passed >= number
+
+    def _refuse_bad_losses(self) -> None:
+        """Raise FloatingPointError for the first step whose loss is not finite."""
+        if not self._unseen:
+            return
+        losses, steps, images = zip(*self._unseen, strict=True)
+        finite = torch.stack(losses).isfinite().tolist()
+        self._unseen = []
+        if not all(finite):
+            bad = finite.index(False)
+            files = [str(self.train_data.files[index][0]) for index in images[bad]]
+            named = "\n  ".join([*files[:FILES_NAMED], *["…"] * (len(files) > FILES_NAMED)])
+            where = f"the loss is not finite in epoch {self.state.done + 1}, step {steps[bad]} of {len(self.loader)}"
+            raise self._not_finite(f"{where}; its images are\n  {named}")
+
+    def _not_finite(self, where: str) -> FloatingPointError:
+        rate, dtype = f"{self.experiment.learning_rate:g}", str(self.dtype).removeprefix("torch.")
+        return FloatingPointError(
+            f"{where}\n{self.run.last} is from before and intact. Look at the images and their labels; if they are "
+            "right, train anew (restart=True or another run_dir) with a lower learning_rate (now "
+            f"{rate}) or precision='float32' (now '{dtype}')"
+        )
+
+    # between epochs
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Keep other trainings out of the run folder meanwhile, and explain what the machine refuses."""
+        with self.run.one_writer() if self.world.main else nullcontext(), machine_explained():
+            yield
+
+    def _begin(self) -> None:
+        """Measure the untrained network, or write what a run that was killed had no time for."""
+        if not self.rows:
+            self._finish_epoch(0)
+        elif self.world.main and (len(self) or not self.run.finished):
+            self._write(with_copies=self.state.partial is None)
 
     def _finish_epoch(self, epoch: int) -> None:
         """Validate if it is time to, then write checkpoints, history and record."""
@@ -245,27 +261,27 @@ class Fit:
         started = time.perf_counter()
         val = self._measure(self.experiment.protocol) if due else None
         times = {"train_seconds": 0.0, "val_seconds": time.perf_counter() - started if due else math.nan}
-        train = None
+        train, steps, total = None, epoch * len(self.loader), self.experiment.epochs * len(self.loader)
         if epoch:
             partial = self.state.partial
-            total, matrix = self.world.gather(partial.total, partial.matrix)
-            train, times["train_seconds"] = {"loss": float(total.mean), **matrix.compute()}, partial.seconds
-        lr = self.optimizer.param_groups[-1]["lr"]
-        self.state.finish_epoch(history_row(epoch, train, val, learning_rate=lr, **times))
+            loss, matrix = self.world.sum(partial.total, partial.matrix)
+            train, times["train_seconds"] = {"loss": float(loss.mean), **matrix.compute()}, partial.seconds
+        rate = self.experiment.learning_rate * poly(max(0, steps - 1), total, self.experiment.power)
+        self.state.finish_epoch(history_row(epoch, train, val, learning_rate=rate, **times))
         self._save()
         if self.world.main:
-            self._save_copies()
-            self.run.write_history(self.rows)
-            self.run.write_record(self._record())
+            self._write(with_copies=True)
         self.monitors.tell("epoch", self)
 
     def _measure(self, protocol: str) -> dict[str, Any]:
         self.world.spread(self.model)
         self.monitors.tell("phase", self, f"validation, {protocol} protocol")
-        common = {"loss": self.loss, "progress": self.progress, "world": self.world}
-        measured = evaluate(self.model, self.experiment, self.val_data, protocol, **common)
+        counted = count(
+            self.model, self.experiment, self.val_data, protocol, self.loss, self.progress,
+            rank=self.world.rank, processes=self.world.size,
+        )  # fmt: skip
         self.monitors.tell("phase", self, "")
-        return measured
+        return results(protocol, len(self.val_data), *self.world.sum(*counted))
 
     def _finish(self) -> None:
         """Measure the best model by both protocols and close the record."""
@@ -280,31 +296,34 @@ class Fit:
     # what is saved
 
     def _save(self) -> None:
-        """Write last.pt; all processes take part, for each knows only its own share of the sums."""
+        """Write last.pt; all processes take part, because each knows only its own share of the sums."""
         state = self.state.save(self.world)
-        if self.world.main:
-            if not all_finite(self.model):
-                where = (
-                    f"weights are not finite in epoch {self.state.done + 1}, step {self.state.step}, though losses were"
-                )
-                raise not_finite(where, [], self.run.last, self.experiment, self.dtype)
-            machinery = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-            self.run.checkpoints.save_last({**self._checkpoint(), **machinery, **state, "images": self._images()})
+        if not self.world.main:
+            return
+        values = [value for value in self.model.state_dict().values() if value.is_floating_point()]
+        if not torch.stack([value.isfinite().all() for value in values]).all():
+            position = f"epoch {self.state.done + 1}, step {self.state.step}"
+            raise self._not_finite(f"weights are not finite in {position}, though the losses were")
+        machinery = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        self.run.save_last({**self._checkpoint(), **machinery, **state, "images": self._images()})
 
-    def _save_copies(self) -> None:
-        """Write best.pt and the kept checkpoint if they are those of the last finished epoch."""
+    def _write(self, with_copies: bool) -> None:
+        """Write history and record, and best.pt and the kept checkpoint if they are those of the last epoch."""
         epoch, checkpoint = self.state.done, self._checkpoint()
-        if epoch == self.state.best["epoch"]:
-            self.run.checkpoints.save(self.run.best, checkpoint)
-        if epoch and epoch % self.experiment.keep_every == 0:
-            self.run.checkpoints.save(self.run.checkpoints.kept(epoch), checkpoint)
+        if with_copies and epoch == self.state.best["epoch"]:
+            self.run.save(self.run.best, checkpoint)
+        if with_copies and epoch and epoch % self.experiment.keep_every == 0:
+            self.run.save(self.run.kept(epoch), checkpoint)
+        self.run.write_history(self.rows)
+        self.run.write_record(self._record())
 
     def _checkpoint(self) -> dict[str, Any]:
+        weights = self.loss.class_weights
         return {
             "experiment": self.experiment.to_dict(),
             "class_names": list(self.train_data.class_names),
             "palette": self.train_data.palette.tolist(),
-            "class_weights": None if self.loss.class_weights is None else self.loss.class_weights.tolist(),
+            "class_weights": None if weights is None else weights.tolist(),
             "epoch": self.state.done,
             "scores": self.state.scores(self.experiment.protocol),
             "model": self.model.state_dict(),
@@ -320,19 +339,19 @@ class Fit:
         """Return the folder's last checkpoint if the run is to go on with it."""
         if self.restart:
             return None
-        saved = self.run.checkpoints.load_last()
+        saved = self.run.load_last()
         if saved is None:
-            refuse_foreign_folder(self.run)
+            refuse_foreign(self.run)
             return None
         saved = continued(self.run, self.experiment, saved, extend)
         self.restart = saved is None
         return saved
 
-    def _build_model(self, pretrained: bool) -> torch.nn.Module:
+    def _build_model(self, pretrained: bool) -> nn.Module:
         torch.manual_seed(self.experiment.seed)
         arguments = self.experiment.model_arguments
         model = build_model(self.experiment.model, self.train_data.num_classes, arguments, pretrained=pretrained)
-        check_batch(self.experiment, model, self.world)
+        check_batch(self.experiment, model, self.world.size)
         model = model.to(self.device, memory_format=memory_format(self.experiment))
         return self.world.synchronized(model, self.device) if self.experiment.sync_batch_norm else model
 
@@ -342,32 +361,24 @@ class Fit:
         self.scaler.load_state_dict(saved["scaler"])
         self.state.restore(saved, self.world, self._nothing_yet())
         if self.world.main:
-            place = where(self.state, self.experiment, len(self.loader))
+            place = self.state.place(self.experiment, len(self.loader))
             write_line(f"{self.run.path} {place}; restart=True would start over")
 
     def _nothing_yet(self) -> Partial:
         return Partial.empty(self.train_data.num_classes, self.train_data.ignore_index, self.device)
 
     def _best_checkpoint(self) -> dict[str, Any]:
-        """Return the best epoch's checkpoint; where all copies of it are damaged, the last one's takes its place."""
+        """Return the best epoch's checkpoint; if all copies of it are damaged, the last one's takes its place."""
         best = self.state.best["epoch"]
-        found = self.run.checkpoints.load_best(best)
+        found = self.run.load_best(best)
         if found is None:
             warnings.warn(
                 f"{self.run.best} is damaged or not of the best epoch, {best}: the last takes its place", stacklevel=2
             )
             self.state.best = {"epoch": self.state.done, "mean_iou": self.rows[-1]["val_mean_iou"]}
             found = self._checkpoint()
-        self.run.checkpoints.save(self.run.best, found)
+        self.run.save(self.run.best, found)
         return found
 
     def _images(self) -> dict[str, int]:
         return {"train_split": len(self.train_data), "val_split": len(self.val_data)}
-
-    def _refuse(self, bad: tuple[int, list[int]] | None, epoch: int) -> None:
-        """Raise FloatingPointError for a step whose loss is not finite."""
-        if bad is not None:
-            step, images = bad
-            files = [self.train_data.files[index][0] for index in images]
-            where = f"the loss is not finite in epoch {epoch}, step {step} of {len(self.loader)}"
-            raise not_finite(where, files, self.run.last, self.experiment, self.dtype)

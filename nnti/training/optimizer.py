@@ -1,16 +1,15 @@
-"""What the training loop minimises, and how: loss, optimiser, schedule."""
+"""How the weights are updated: optimiser and learning rate schedule."""
 
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from nnti.errors import SettingError
 from nnti.experiment import Experiment
-from nnti.training.parallel import ALONE, World
 
-__all__ = ["build_optimizer", "check_batch", "for_this_machine", "poly"]
-
+__all__ = ["build_optimizer", "check_batch", "for_this_machine", "poly", "poly_schedule"]
 
 FUSED_DEVICES = ("cuda", "mps")  # on a CPU it makes no difference (benchmarks/step.py)
 
@@ -20,6 +19,16 @@ def poly(iteration: int, max_iterations: int, power: float) -> float:
     return (1 - iteration / max_iterations) ** power
 
 
+def poly_schedule(optimizer: torch.optim.Optimizer, experiment: Experiment, steps: int, iteration: int) -> LambdaLR:
+    """Return the schedule of an experiment that has `steps` an epoch, as it stands after `iteration` of them.
+
+    `LambdaLR` with the closed form: `PolynomialLR` multiplies the last rate and would be wrong for a run whose number
+    of epochs has changed.
+    """
+    total = experiment.epochs * steps
+    return LambdaLR(optimizer, lambda done: poly(min(done, total), total, experiment.power), last_epoch=iteration - 1)
+
+
 def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Optimizer:
     """Return the optimiser of an experiment; every group remembers its base rate as `initial_lr`.
 
@@ -27,19 +36,14 @@ def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Opt
     """
     offered = getattr(model, "parameter_groups", lambda: {"all": list(model.parameters())})()
     factors = {"backbone": experiment.backbone_factor}
-    groups = [
-        {"params": parameters, "initial_lr": experiment.learning_rate * factors.get(name, 1.0)}
-        for name, parameters in offered.items()
-    ]
+    groups = []
+    for name, parameters in offered.items():
+        rate = experiment.learning_rate * factors.get(name, 1.0)
+        groups.append({"params": parameters, "lr": rate, "initial_lr": rate})
     options = {"lr": experiment.learning_rate, "weight_decay": experiment.weight_decay, "fused": _can_fuse(model)}
     if experiment.optimizer == "adam":
         return torch.optim.Adam(groups, betas=(experiment.momentum, 0.999), **options)
     return torch.optim.SGD(groups, momentum=experiment.momentum, **options)
-
-
-def _can_fuse(model: nn.Module) -> bool | None:
-    """Whether one kernel can update all parameters; None leaves the choice to PyTorch."""
-    return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in model.parameters()) or None
 
 
 def for_this_machine(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -48,13 +52,17 @@ def for_this_machine(state: dict[str, Any], optimizer: torch.optim.Optimizer) ->
     return {**state, "param_groups": [{**group, **ways} for group in state["param_groups"]]}
 
 
-def check_batch(experiment: Experiment, model: nn.Module, world: World = ALONE) -> None:
+def check_batch(experiment: Experiment, model: nn.Module, processes: int = 1) -> None:
     """Raise SettingError for a batch that the network cannot normalise."""
     smallest = getattr(model, "smallest_batch", 1)
-    if experiment.batch_size // world.size < smallest:
-        each = f" in each of the {world.size} processes" if world.size > 1 else ""
+    if experiment.batch_size // processes < smallest:
         raise SettingError(
             f"batch_size={experiment.batch_size}: {type(model).__name__} trains on at least {smallest} images at a "
-            f"time{each}, because it normalises over single values per image; set batch_size to "
-            f"{smallest * world.size} or more"
+            "time in each process, because it normalises over single values per image; set batch_size to "
+            f"{smallest * processes} or more"
         )
+
+
+def _can_fuse(model: nn.Module) -> bool | None:
+    """Whether one kernel can update all parameters; None leaves the choice to PyTorch."""
+    return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in model.parameters()) or None

@@ -1,40 +1,38 @@
-"""Several processes that train one network, each with its share of every batch; started by torchrun.
+"""Several processes that train one network, each with its share of every batch; torchrun starts them.
 
 Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", VLDB 2020. The batches are those
-of a single process, cut into equal parts, so that a run can go on with another number of processes.
-
-Batches on their way to the device: while one is worked on, the next one is copied.
+of a single process, cut into equal parts, so that a run can go on with another number of processes. On GPUs batch
+normalisation covers the whole batch; on CPUs each process normalises over its own share.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from timm.layers import convert_sync_batchnorm
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nnti.augment import Batch
 from nnti.errors import SettingError
 from nnti.loss import LossSum
 from nnti.metrics import ConfusionMatrix
-from nnti.models.blocks import synchronize_batch_norms
 
-__all__ = ["ALONE", "World", "join", "on_device"]
-
+__all__ = ["World", "join"]
 
 PATIENCE = timedelta(hours=2)  # one process may decode a whole data set while the others wait
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run, as seen by one of them; `ALONE` is a run without company, where nothing is exchanged.
+    """The processes of a run, as one of them sees them; alone, nothing is exchanged.
 
     Attributes:
-        rank: this process, 0 … size − 1; 0 alone writes files and shows progress.
+        rank: this process, 0 … size − 1; only 0 writes files and shows progress.
         size: number of processes.
         local_rank: the rank among the processes of this machine, which is also the number of its GPU.
     """
@@ -47,10 +45,6 @@ class World:
     def main(self) -> bool:
         """Whether this process writes."""
         return self.rank == 0
-
-    def share(self, length: int) -> range:
-        """Return this process's part of range(length); the parts of all processes do not overlap."""
-        return range(self.rank, length, self.size)
 
     def agree(self, *flags: bool) -> tuple[bool, ...]:
         """Return for each flag whether it is set in any process."""
@@ -68,13 +62,17 @@ class World:
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
-    def wait(self) -> None:
-        """Return when all processes have come here."""
-        if self.size > 1:
-            dist.all_reduce(torch.zeros(1))
+    @contextmanager
+    def first_of_machine_first(self) -> Iterator[None]:
+        """Let the first process of each machine do something before the others do it."""
+        if self.local_rank:
+            self.agree(True)  # waits for all
+        yield
+        if not self.local_rank:
+            self.agree(True)
 
-    def gather(self, total: LossSum, matrix: ConfusionMatrix) -> tuple[LossSum, ConfusionMatrix]:
-        """Return a loss and a confusion matrix over what all processes have seen (several: on the CPU)."""
+    def sum(self, total: LossSum, matrix: ConfusionMatrix) -> tuple[LossSum, ConfusionMatrix]:
+        """Return loss and confusion matrix over what all processes have seen (on the CPU if there are several)."""
         if self.size == 1:
             return total, matrix
         sums = torch.stack([total.total, total.weight]).detach().double().cpu()
@@ -86,9 +84,9 @@ class World:
         return LossSum(*sums.float()), whole
 
     def scaled(self, loss: LossSum) -> LossSum:
-        """Return a loss whose `objective`, averaged over the processes, is the mean over the pixels of the whole batch.
+        """Return a loss whose `objective`, averaged over the processes, is the mean over the whole batch's pixels.
 
-        A share with many void pixels would otherwise count as much as one without.
+        Otherwise a share with many void pixels would count as much as one without.
         """
         if self.size == 1:
             return loss
@@ -97,15 +95,15 @@ class World:
         return loss._replace(weight=weight / self.size)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Return the module to call in training, which averages gradients over all processes. It holds the model."""
+        """Return the module to call in training, which averages the gradients over all processes."""
         if self.size == 1:
             return model
         device = next(model.parameters()).device
         return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
     def synchronized(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Return the model with batch normalisation over the whole batch, as a single process would do it."""
-        return model if self.size == 1 else synchronize_batch_norms(model, device)
+        """Return the model with batch normalisation over the whole batch, where PyTorch has it: on GPUs."""
+        return convert_sync_batchnorm(model) if self.size > 1 and device.type == "cuda" else model
 
     def spread(self, model: nn.Module) -> None:
         """Copy the main process's weights and running statistics into the model of every process."""
@@ -123,55 +121,17 @@ class World:
                 f"device={str(device)!r}: each process needs a GPU of its own, and this machine has {there} for CUDA; "
                 f"start as many processes (torchrun --nproc-per-node {there or 1}), or set device to 'cpu'"
             )
-        own = torch.device("cuda", self.local_rank)
-        torch.cuda.set_device(own)
-        return own
-
-
-ALONE = World()
+        torch.cuda.set_device(self.local_rank)
+        return torch.device("cuda", self.local_rank)
 
 
 def join(device: torch.device) -> World:
-    """Meet the other processes that torchrun has started, if it has; return the world of this run."""
+    """Meet the other processes that torchrun has started, if any; return the world of this run."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
-        return ALONE
+        return World()
     world = World(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", 0)))
     own = world.device(device)
     if not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo", timeout=PATIENCE)
     return world
-
-
-def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield batches, in order, on the device.
-
-    On CUDA each is copied on a stream of its own while its predecessor is worked on; the host's memory must be pinned,
-    as the loaders' is, or the copy makes it wait. Elsewhere nothing is fetched ahead.
-    """
-    if device.type == "cuda":
-        yield from _copied_ahead(batches, device)
-    else:
-        yield from (batch.to(device) for batch in batches)
-
-
-def _copied_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    copies, waiting = torch.cuda.Stream(device), None
-    for batch in batches:
-        with torch.cuda.stream(copies):
-            copied = batch.to(device), copies.record_event()
-        if waiting is not None:
-            yield _arrived(*waiting)
-        waiting = copied
-    if waiting is not None:
-        yield _arrived(*waiting)
-
-
-def _arrived(batch: Batch, event: torch.cuda.Event) -> Batch:
-    """Let the stream of the computation wait for the copy (the host does not), and keep the memory until it has run."""
-    stream = torch.cuda.current_stream(batch.images.device)
-    stream.wait_event(event)
-    for value in vars(batch).values():
-        if isinstance(value, Tensor):
-            value.record_stream(stream)
-    return batch

@@ -1,23 +1,12 @@
-"""Stopping a training on purpose or by accident: signals wait for the step's end, losses that are no numbers do not."""
+"""Stopping a training on purpose: Ctrl-C, a notebook's interrupt and SIGTERM wait for the end of the step."""
 
 import os
 import signal
 import sys
 import threading
-from collections import deque
-from collections.abc import Sequence
-from pathlib import Path
 from types import FrameType
 
-import torch
-from torch import Tensor, nn
-
-from nnti.experiment import Experiment
-
-__all__ = ["LossWatch", "StopSignal", "TrainingStopped", "all_finite", "not_finite"]
-
-
-FILES_NAMED = 8  # of a bad batch
+__all__ = ["StopSignal", "TrainingStopped"]
 
 
 class TrainingStopped(KeyboardInterrupt):
@@ -31,7 +20,7 @@ class TrainingStopped(KeyboardInterrupt):
 
 
 class StopSignal:
-    """While open, Ctrl-C, a notebook's interrupt and SIGTERM are remembered; a second one breaks off at once.
+    """While open, the first signal is remembered; a second one breaks off at once.
 
     Attribute: `number`, the signal that came, or None.
     """
@@ -41,9 +30,9 @@ class StopSignal:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignal":
-        if threading.current_thread() is threading.main_thread():  # no other thread may
+        if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and background jobs want it
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs ignore SIGINT
                     self._before[number] = signal.signal(number, self._remember)
         return self
 
@@ -63,57 +52,3 @@ class StopSignal:
             self.__exit__()
             os.kill(os.getpid(), number)
         self.number = number
-
-
-class LossWatch:
-    """Looks at the loss of every step as soon as that costs nothing, and names the first that is not finite.
-
-    On CUDA that is some steps later: to look at once would make the host wait for the device in every step.
-    """
-
-    def __init__(self):
-        self._waiting: deque[tuple[Tensor, torch.cuda.Event | None, int, list[int]]] = deque()
-
-    def add(self, loss: Tensor, step: int, images: list[int]) -> tuple[int, list[int]] | None:
-        """Take a step's loss, scalar; return the (step, images) of the first bad one that is known of."""
-        event = None
-        if loss.device.type == "cuda":
-            loss, event = loss.detach().to("cpu", non_blocking=True), torch.cuda.current_stream().record_event()
-        self._waiting.append((loss, event, step, images))
-        return self._bad(wait=False)
-
-    def settle(self) -> tuple[int, list[int]] | None:
-        """Wait for all steps taken so far; otherwise as `add`."""
-        return self._bad(wait=True)
-
-    def _bad(self, wait: bool) -> tuple[int, list[int]] | None:
-        while self._waiting:
-            loss, event, step, images = self._waiting[0]
-            if event is not None and not wait and not event.query():
-                return None
-            if event is not None:
-                event.synchronize()
-            self._waiting.popleft()
-            if not torch.isfinite(loss):
-                return step, images
-        return None
-
-
-@torch.no_grad()
-def all_finite(model: nn.Module) -> bool:
-    """Whether all weights and running statistics are numbers."""
-    tensors = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
-    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
-
-
-def not_finite(
-    where: str, files: Sequence[Path], last: Path, experiment: Experiment, precision: torch.dtype
-) -> FloatingPointError:
-    """Return the error for a training that has left the numbers; `files` are those of the batch."""
-    named = [str(file) for file in files[:FILES_NAMED]] + ["…"] * (len(files) > FILES_NAMED)
-    images = "; its images are\n  " + "\n  ".join(named) if named else ""
-    return FloatingPointError(
-        f"{where}{images}\n{last} is from before and intact. Look at the images and their labels; if they are right, "
-        "train anew (restart=True or another run_dir) with a lower learning_rate (now "
-        f"{experiment.learning_rate:g}) or precision='float32' (now '{str(precision).removeprefix('torch.')}')"
-    )
