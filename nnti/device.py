@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nnti.errors import MachineError, SettingError
+from nnti.errors import MachineError, SettingError, UserError
 from nnti.folders import home
 
 __all__ = [
@@ -140,14 +140,17 @@ def machine_explained() -> Iterator[None]:
     """
     try:
         yield
+    except UserError:
+        raise
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+        text = str(error).strip() or type(error).__name__
+        if isinstance(error, MemoryError) or "out of memory" in text or "DefaultCPUAllocator" in text:
             advice = MEMORY
-        elif "DataLoader worker" in str(error):
+        elif "DataLoader worker (pid" in text or "</torch_" in text:  # a file in shared memory is called like this
             advice = WORKER
         else:
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = text.splitlines()[-1 if "Original Traceback" in text else 0]
         traceback.clear_frames(error.__traceback__)
     else:
         return

@@ -9,7 +9,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,17 +146,14 @@ class RunFolder:
 
         Some network and cloud disks know no locks; there the training goes on without.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / LOCK).open("a")
-        except OSError as error:
-            raise RunError(
-                f"{self.path} cannot be written ({error.strerror}); pass another run_dir (--run-dir)"
-            ) from error
-        with lock:
+        with ExitStack() as stack:
             try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.path / LOCK).open("a"))
                 if fcntl is not None:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # closing is not enough: the reading processes have inherited the file
+                    stack.callback(fcntl.flock, lock, fcntl.LOCK_UN)
             except BlockingIOError:
                 raise RunError(
                     f"{self.path} is being trained by another process (or another notebook). Wait for it, stop it, or "
