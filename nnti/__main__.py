@@ -313,13 +313,13 @@ def report(options: argparse.Namespace) -> None:
 def complexity(options: argparse.Namespace) -> None:
     """Measure what the experiments' networks cost, print the table and write it as JSON, CSV and Markdown."""
     from nnti.figures import complexity_markdown, save_complexity
-    from nnti.figures.complexity import EXPERIMENTS, complexity_frame, measure_complexity, write_complexity
+    from nnti.figures.complexity import EXPERIMENTS, complexity_frame, measure_complexity
 
     names, timing = options.experiments or EXPERIMENTS, not options.no_timing
     size = tuple(options.size)
     record = measure_complexity(names, size, device=options.device, timing=timing, progress=not options.quiet)
     print(complexity_markdown(complexity_frame(record)))
-    for path in (write_complexity(record, options.output), *save_complexity(record, options.output)):
+    for path in save_complexity(record, options.output):
         print(path)
 
 

@@ -138,4 +138,4 @@ def test_the_cost_table_is_made_from_its_record():
     record = read_complexity(TOP / "report" / "complexity")
     assert not record["commit"].endswith("-dirty")
     written = (TOP / "report" / "complexity" / "complexity.md").read_text(encoding="utf-8")
-    assert written == f"{complexity_markdown(complexity_frame(record))}\n\n{complexity_notes(record)}\n"
+    assert written == f"{complexity_markdown(complexity_frame(record))}\n{complexity_notes(record)}\n"

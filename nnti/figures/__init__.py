@@ -1,6 +1,7 @@
 """Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF."""
 
 from nnti.figures.classes import class_frequencies, per_class_iou
+from nnti.figures.complexity import complexity_markdown, complexity_notes, complexity_table, save_complexity
 from nnti.figures.curves import ablation_dots, curves, learning_rate, poly_schedule
 from nnti.figures.errors import confusion_heatmap, error_distances
 from nnti.figures.insides import feature_steps, pooled_maps, recurrence_figure
@@ -8,20 +9,13 @@ from nnti.figures.networks import architecture_figure
 from nnti.figures.pictures import Classes, augmentation_gallery, colorize, overlay, segmented_photo, triptychs
 from nnti.figures.run import best_and_worst, comparison, render_architectures, render_run, run_title, run_triptychs
 from nnti.figures.style import folder_for, save
-from nnti.figures.tables import (
-    complexity_markdown,
-    complexity_notes,
-    complexity_table,
-    health_table,
-    markdown,
-    results_table,
-    save_complexity,
-)
+from nnti.figures.tables import as_markdown, health_table, results_table
 
 __all__ = [
     "Classes",
     "ablation_dots",
     "architecture_figure",
+    "as_markdown",
     "augmentation_gallery",
     "best_and_worst",
     "class_frequencies",
@@ -37,7 +31,6 @@ __all__ = [
     "folder_for",
     "health_table",
     "learning_rate",
-    "markdown",
     "overlay",
     "per_class_iou",
     "poly_schedule",

@@ -1,13 +1,13 @@
 """What the networks cost, one row per experiment beside the published values: Table 1 of the report.
 
-Needs no data: everything is measured on the models themselves, but the time per epoch, which is taken from the record
+Needs no data: everything is measured on the models themselves, except the time per epoch, which comes from the record
 of a run of the experiment where there is one.
 """
 
 import json
 import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,17 @@ from torch import nn
 
 from nnti.data import DATASETS, SegmentationDataset
 from nnti.data.base import check_choice
-from nnti.device import commit, device_name, resolve_device, versions
+from nnti.device import commit, device_name, readable_device, resolve_device, versions
 from nnti.errors import RunError, SettingError
-from nnti.experiment import Experiment
-from nnti.folders import runs_dir
+from nnti.experiment import Experiment, crop_shape
+from nnti.figures.tables import as_markdown
+from nnti.folders import runs_dir, write_whole
 from nnti.inference.speed import measure_latency
 from nnti.loaders import load_split
 from nnti.models import build_model, count_parameters
 from nnti.models.cost import Size, checkpoint_bytes, count_operations, measure_training_memory, weight_bytes
 from nnti.progress import progress_bar
-from nnti.published import COSTS, HARDWARE
+from nnti.published import COSTS, HARDWARE, REPORT
 from nnti.training.optimizer import build_optimizer
 from nnti.training.run_folder import find_run
 
@@ -35,13 +36,16 @@ __all__ = [
     "EXPERIMENTS",
     "EXTRA_FORMS",
     "complexity",
-    "complexity_dir",
     "complexity_frame",
+    "complexity_markdown",
+    "complexity_notes",
+    "complexity_table",
     "dataset_class",
     "measure_complexity",
+    "minutes",
     "read_complexity",
+    "save_complexity",
     "with_times",
-    "write_complexity",
 ]
 
 
@@ -55,42 +59,8 @@ WORK = (
     "crop_size", "scale", "batch_size",
 )  # fmt: skip
 
-# form of a network, see `nnti.inference.speed.measure_latency` → key of its frames per second in a measured row; the eager one's
-# is "frames_per_second"
-EXTRA_FORMS = {
-    "deployed": "deployed_frames_per_second",
-    "torch.export": "program_frames_per_second",
-    "ONNX Runtime": "onnx_frames_per_second",
-}
-
-# column of `complexity_frame` → (key of a measured row, unit that it is divided by; None: as it is)
-COLUMNS: dict[str, tuple[str, float | None]] = {
-    "experiment": ("experiment", None),
-    "model": ("model", None),
-    "data set": ("dataset", None),
-    "classes": ("classes", None),
-    "parameters": ("parameters", None),
-    "weights, MB": ("weight_bytes", MEGA),
-    "checkpoint, MB": ("checkpoint_bytes", MEGA),
-    "image size": ("size", None),
-    "multiply-adds, G": ("multiply_adds", GIGA),
-    "crop size": ("crop", None),
-    "multiply-adds of a crop, G": ("crop_multiply_adds", GIGA),
-    "latency, ms": ("latency", MILLI),
-    "latency, lower quartile, ms": ("latency_low", MILLI),
-    "latency, upper quartile, ms": ("latency_high", MILLI),
-    "frames/s": ("frames_per_second", None),
-    **{f"frames/s, {form}": (key, None) for form, key in EXTRA_FORMS.items()},
-    "latency measured on": ("latency_on", None),
-    "training memory, MB": ("memory", MEGA),
-    "training memory is for": ("memory_of", None),
-    "s/epoch": ("seconds_per_epoch", None),
-    "s/epoch measured on": ("epoch_on", None),
-    "published parameters": ("published_parameters", None),
-    "published checkpoint, MB": ("published_checkpoint_bytes", MEGA),
-    "published s/epoch": ("published_seconds_per_epoch", None),
-    "published s/epoch measured on": ("published_on", None),
-}
+# form of a network, see `nnti.inference.speed.measure_latency` → key of its frames per second in a measured row
+EXTRA_FORMS = {"deployed": "deployed_frames_per_second", "ONNX Runtime": "onnx_frames_per_second"}
 
 
 def complexity(
@@ -110,8 +80,7 @@ def measure_complexity(
 ) -> dict[str, Any]:
     """Measure every experiment's model and return a record: `rows`, and what they were measured with.
 
-    Sizes are bytes, times seconds; what is not known is None. A row's `blocks` splits the multiply-adds, and its
-    `uncounted` names the operators that they leave out, see `nnti.models.cost.Operations`.
+    Sizes are bytes, times seconds; what is not known is left out. A row's `blocks` splits the multiply-adds.
 
     Args:
         experiments: names or files as `Experiment.load` takes them, or experiments.
@@ -123,37 +92,130 @@ def measure_complexity(
     if min(size) < 1:
         raise SettingError(f"size={tuple(size)}: height and width must be at least 1 pixel, for example 512 512")
     loaded = [item if isinstance(item, Experiment) else Experiment.load(item) for item in experiments]
-    target = resolve_device(device)
-    rows = [
-        _measured(experiment, tuple(size), device, timing)
-        for experiment in progress_bar(loaded, desc="complexity", leave=False, disable=not progress)
-    ]
+    bar = progress_bar(loaded, desc="complexity", leave=False, disable=not progress)
     return {
-        "device": device_name(target),
+        "device": device_name(resolve_device(device)),
         "versions": versions("onnxruntime"),
         "commit": commit(),
         "size": list(size),
-        "rows": rows,
+        "rows": [_measured(experiment, tuple(size), device, timing) for experiment in bar],
     }
 
 
-def complexity_frame(record: dict[str, Any]) -> pd.DataFrame:
-    """Return a record of `measure_complexity` as a table with units in its columns; NaN is what was not measured."""
-    rows = [{name: _cell(row.get(key), unit) for name, (key, unit) in COLUMNS.items()} for row in record["rows"]]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+def dataset_class(name: str) -> type[SegmentationDataset]:
+    """Return the class behind a key of `DATASETS`: its classes are known without any file, except for your own data."""
+    check_choice("data set", name, DATASETS)
+    entry = DATASETS[name]
+    return entry if isinstance(entry, type) else typing.get_type_hints(entry)["return"]
 
 
-def complexity_dir() -> Path:
-    """Return the folder that records are written to: `complexity` among the runs."""
-    return runs_dir() / "complexity"
+def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> dict[str, Any]:
+    names = dataset_class(experiment.dataset).class_names
+    classes = len(names or load_split(experiment, experiment.train_split).class_names)
+    torch.manual_seed(experiment.seed)
+    model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
+    return {
+        "experiment": experiment.name,
+        "model": model.title,
+        "dataset": experiment.dataset,
+        "classes": classes,
+        "seed": experiment.seed,
+        **_sizes(model, experiment, size),
+        **(_latency(model, experiment, size, device) if timing else {}),
+        **_memory(model, experiment, device),
+        **_time_per_epoch(experiment),
+        **_published(experiment),
+    }
 
 
-def write_complexity(record: dict[str, Any], folder: str | Path | None = None) -> Path:
-    """Write a record of `measure_complexity` as complexity.json into `folder` (None: `complexity_dir()`)."""
-    path = (complexity_dir() if folder is None else Path(folder)) / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path
+def _sizes(model: nn.Module, experiment: Experiment, size: Size) -> dict[str, Any]:
+    crop = crop_shape(experiment.crop_size)
+    whole = count_operations(model, size)
+    return {
+        "parameters": count_parameters(model),
+        "weight_bytes": weight_bytes(model),
+        "checkpoint_bytes": checkpoint_bytes(model, partial(build_optimizer, experiment)),
+        "size": list(size),
+        "multiply_adds": whole.multiply_adds,
+        "blocks": whole.per_block,
+        "crop": list(crop),
+        "crop_multiply_adds": count_operations(model, crop).multiply_adds,
+    }
+
+
+def _latency(model: nn.Module, experiment: Experiment, size: Size, device: str) -> dict[str, Any]:
+    forms = measure_latency(model, size, device, precision=experiment.precision, channels_last=experiment.channels_last)
+    measured = forms["eager"]
+    return {
+        "latency": measured.median,
+        "latency_low": measured.low,
+        "latency_high": measured.high,
+        "latency_repeats": measured.repeats,
+        "frames_per_second": measured.frames_per_second,
+        "latency_on": f"{measured.device}, {measured.precision}; {measured.repeats} times",
+        **{key: forms[form].frames_per_second for form, key in EXTRA_FORMS.items() if form in forms},
+    }
+
+
+def _memory(model: nn.Module, experiment: Experiment, device: str) -> dict[str, Any]:
+    crop, optimizer = crop_shape(experiment.crop_size), partial(build_optimizer, experiment)
+    measured = measure_training_memory(
+        model, crop, experiment.batch_size, device, precision=experiment.precision, optimizer=optimizer
+    )
+    return {
+        "memory": measured.peak,
+        "memory_of": f"{measured.batch_size} crops of {_pixels(measured.size)}, {measured.precision}",
+        "memory_method": measured.method,
+    }
+
+
+def _time_per_epoch(experiment: Experiment) -> dict[str, Any]:
+    """Take the time per epoch from the run that bears the experiment's name, if it did the same work."""
+    try:
+        return _time_of(experiment, find_run(experiment.name).record())
+    except RunError:
+        return {}
+
+
+def _time_of(experiment: Experiment, record: dict[str, Any]) -> dict[str, Any]:
+    settings, trained = experiment.to_dict(), {**Experiment().to_dict(), **record["experiment"]}  # older records: fewer
+    if any(trained[key] != settings[key] for key in WORK):
+        return {}
+    data = record["data"]
+    return {
+        "seconds_per_epoch": record["seconds_per_epoch"],
+        "epoch_on": f"{record['device']}, {record['precision']}; {data['title']}, {data['train_images']} images",
+    }
+
+
+def _published(experiment: Experiment) -> dict[str, Any]:
+    """Return the report's values where the experiment has its model and its data set."""
+    cost = COSTS.get((experiment.model, experiment.dataset))
+    if cost is None:
+        return {}
+    return {
+        "published_parameters": cost.parameters,
+        "published_checkpoint_bytes": cost.checkpoint_bytes,
+        "published_seconds_per_epoch": cost.seconds_per_epoch,
+    }
+
+
+def save_complexity(record: dict[str, Any], folder: str | Path | None = None) -> list[Path]:
+    """Write a record of `measure_complexity` as complexity.json, as a table in complexity.csv, and with notes as .md.
+
+    `folder` is made if need be; None: complexity/ among the runs. Returns the paths.
+    """
+    folder = runs_dir() / "complexity" if folder is None else Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = complexity_frame(record)
+    contents = {
+        FILE: json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        "complexity.csv": table.to_csv(index=False, lineterminator="\n"),
+        "complexity.md": f"{complexity_markdown(table)}\n{complexity_notes(record)}\n",
+    }
+    for name, text in contents.items():
+        write_whole(folder / name, lambda file, text=text: file.write(text.encode()))
+    return [folder / name for name in contents]
 
 
 def read_complexity(path: str | Path) -> dict[str, Any]:
@@ -182,122 +244,49 @@ def with_times(costs: dict[str, Any], records: Mapping[str, dict[str, Any]]) -> 
     return costs | {"rows": rows}
 
 
-def dataset_class(name: str) -> type[SegmentationDataset]:
-    """Return the class behind a key of `DATASETS`: its classes are known without any file, but for one's own data."""
-    check_choice("data set", name, DATASETS)
-    entry = DATASETS[name]
-    return entry if isinstance(entry, type) else typing.get_type_hints(entry)["return"]
-
-
-def _count_classes(experiment: Experiment) -> int:
-    """Return the number of classes; only one's own data has to be there for that."""
-    known = dataset_class(experiment.dataset).class_names
-    return len(known or load_split(experiment, experiment.train_split).class_names)
-
-
-def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> dict[str, Any]:
-    classes = _count_classes(experiment)
-    torch.manual_seed(experiment.seed)
-    model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
-    return {
-        "experiment": experiment.name,
-        "model": getattr(model, "title", type(model).__name__),
-        "dataset": experiment.dataset,
-        "classes": classes,
-        "seed": experiment.seed,
-        **_sizes(model, experiment, size),
-        **(_latency(model, experiment, size, device) if timing else {}),
-        **_memory(model, experiment, device),
-        **_time_per_epoch(experiment),
-        **_published(experiment),
-    }
-
-
-def _sizes(model: nn.Module, experiment: Experiment, size: Size) -> dict[str, Any]:
-    whole, crop = count_operations(model, size), count_operations(model, _crop(experiment))
-    return {
-        "parameters": count_parameters(model),
-        "weight_bytes": weight_bytes(model),
-        "checkpoint_bytes": checkpoint_bytes(model, partial(build_optimizer, experiment)),
-        "size": list(size),
-        "multiply_adds": whole.multiply_adds,
-        "blocks": whole.per_block,
-        "uncounted": {name: {"calls": calls, "elements": n} for name, (calls, n) in whole.uncounted.items()},
-        "crop": list(crop.size),
-        "crop_multiply_adds": crop.multiply_adds,
-    }
-
-
-def _latency(model: nn.Module, experiment: Experiment, size: Size, device: str) -> dict[str, Any]:
-    forms = measure_latency(model, size, device, precision=experiment.precision, channels_last=experiment.channels_last)
-    measured = forms["eager"]
-    return {
-        "latency": measured.median,
-        "latency_low": measured.low,
-        "latency_high": measured.high,
-        "latency_repeats": measured.repeats,
-        "frames_per_second": measured.frames_per_second,
-        "latency_on": f"{measured.device}, {measured.precision}; {measured.repeats} times",
-        **{key: forms[form].frames_per_second for form, key in EXTRA_FORMS.items() if form in forms},
-    }
-
-
-def _memory(model: nn.Module, experiment: Experiment, device: str) -> dict[str, Any]:
-    measured = measure_training_memory(
-        model,
-        _crop(experiment),
-        experiment.batch_size,
-        device,
-        precision=experiment.precision,
-        optimizer=partial(build_optimizer, experiment),
-    )
-    return {
-        "memory": measured.peak,
-        "memory_of": f"{measured.batch_size} crops of {_pixels(measured.size)}, {measured.precision}",
-        "memory_method": measured.method,
-    }
-
-
-def _time_per_epoch(experiment: Experiment) -> dict[str, Any]:
-    """Take the time per epoch from the run that bears the experiment's name, if it did the same work."""
-    try:
-        record = find_run(experiment.name).record()
-    except RunError:
-        return {}
-    return _time_of(experiment, record)
-
-
-def _time_of(experiment: Experiment, record: dict[str, Any]) -> dict[str, Any]:
-    settings, trained = experiment.to_dict(), {**Experiment().to_dict(), **record["experiment"]}  # older records: fewer
-    if any(trained[key] != settings[key] for key in WORK):
-        return {}
-    data = record["data"]
-    return {
-        "seconds_per_epoch": record["seconds_per_epoch"],
-        "epoch_on": f"{record['device']}, {record['precision']}; {data['title']}, {data['train_images']} images",
-    }
-
-
-def _published(experiment: Experiment) -> dict[str, Any]:
-    """Return the report's values where the experiment has its model and its data set."""
-    cost = COSTS.get((experiment.model, experiment.dataset))
-    if cost is None:
-        return {}
-    return {
-        "published_parameters": cost.parameters,
-        "published_checkpoint_bytes": cost.checkpoint_bytes,
-        "published_seconds_per_epoch": cost.seconds_per_epoch,
-        "published_on": HARDWARE,
-    }
-
-
-def _crop(experiment: Experiment) -> Size:
-    side = experiment.crop_size
-    return (side, side) if isinstance(side, int) else side
+def minutes(seconds: float) -> str:
+    """Return for example "4:05 min"."""
+    whole, rest = divmod(round(seconds), 60)
+    return f"{whole}:{rest:02d} min"
 
 
 def _pixels(size: Size) -> str:
     return f"{size[0]} × {size[1]}"
+
+
+# column of `complexity_frame` → key of a measured row, the unit that it is divided by (None: as it is), how it is written
+COLUMNS: dict[str, tuple[str, float | None, Callable[[Any], str]]] = {
+    "experiment": ("experiment", None, str),
+    "model": ("model", None, str),
+    "data set": ("dataset", None, str),
+    "classes": ("classes", None, str),
+    "parameters": ("parameters", None, "{:,.0f}".format),
+    "published parameters": ("published_parameters", None, lambda count: f"{count / MEGA:.2f} M"),
+    "weights, MB": ("weight_bytes", MEGA, "{:.1f}".format),
+    "checkpoint, MB": ("checkpoint_bytes", MEGA, "{:.1f}".format),
+    "published checkpoint, MB": ("published_checkpoint_bytes", MEGA, "{:.1f}".format),
+    "image size": ("size", None, str),
+    "multiply-adds, G": ("multiply_adds", GIGA, "{:.2f}".format),
+    "latency, ms": ("latency", MILLI, "{:.1f}".format),
+    "latency, lower quartile, ms": ("latency_low", MILLI, "{:.1f}".format),
+    "latency, upper quartile, ms": ("latency_high", MILLI, "{:.1f}".format),
+    "frames/s": ("frames_per_second", None, "{:.3g}".format),
+    **{f"frames/s, {form}": (key, None, "{:.3g}".format) for form, key in EXTRA_FORMS.items()},
+    "latency measured on": ("latency_on", None, readable_device),
+    "crop size": ("crop", None, str),
+    "multiply-adds of a crop, G": ("crop_multiply_adds", GIGA, "{:.2f}".format),
+    "training memory, MB": ("memory", MEGA, "{:,.0f}".format),
+    "training memory is for": ("memory_of", None, str),
+    "s/epoch": ("seconds_per_epoch", None, minutes),
+    "s/epoch measured on": ("epoch_on", None, readable_device),
+    "published s/epoch": ("published_seconds_per_epoch", None, minutes),
+}
+
+
+def complexity_frame(record: dict[str, Any]) -> pd.DataFrame:
+    """Return a record of `measure_complexity` as a table with units in its columns; NaN is what was not measured."""
+    rows = [{name: _cell(row.get(key), unit) for name, (key, unit, _) in COLUMNS.items()} for row in record["rows"]]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _cell(value: Any, unit: float | None) -> Any:
@@ -306,3 +295,44 @@ def _cell(value: Any, unit: float | None) -> Any:
     if isinstance(value, list):
         return _pixels(value)
     return value if unit is None else value / unit
+
+
+def complexity_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of `complexity_frame` as text: a column per experiment, a row per quantity.
+
+    Published values have rows of their own, named so; what is not known says so.
+    """
+    rows = {}
+    for name, (_, _, write) in COLUMNS.items():
+        unknown = "not published" if name.startswith("published") else "not measured"
+        title = name.replace("s/epoch", "time per epoch")
+        rows[title] = [unknown if pd.isna(value) else write(value) for value in table[name]]
+    experiments = rows.pop("experiment")
+    return pd.DataFrame.from_dict(rows, orient="index", columns=experiments)
+
+
+def complexity_markdown(table: pd.DataFrame) -> str:
+    """Return `complexity_table` of a table in Markdown."""
+    return as_markdown(complexity_table(table).reset_index(names=""))
+
+
+def complexity_notes(record: dict[str, Any]) -> str:
+    """Return what has to be said beside the table of a record of `measure_complexity`, in Markdown: methods, versions."""
+    used = record["versions"]
+    versions = ", ".join(f"{name} {used[key]}" for name, key in PACKAGES.items() if used.get(key) not in NOT_INSTALLED)
+    methods = dict.fromkeys(row["memory_method"] for row in record["rows"])
+    notes = [
+        f"Published: {REPORT}, {HARDWARE}. Its model size is a checkpoint's: weights and SGD's momentum.",
+        "MB are 10^6 bytes. Weights and checkpoint are the sizes of the files that `torch.save` would write.",
+        "Multiply-adds: one forward pass of one image in eval mode, convolutions and matrix products only.",
+        "Latency: inference of one image at a time, median and quartiles; the image already lies on the device.",
+        "Frames/s: the network as it is (eager), deployed (`nnti.inference.deploy`) in the same precision, and in ONNX "
+        "Runtime as `python -m nnti export` writes it, in float32 and from a uint8 image; all took turns in one run.",
+        *(f"Training memory: peak of one step with weights, gradients and momentum; {method}." for method in methods),
+        f"Measured on {readable_device(record['device'])}, {versions}, commit {record['commit']}.",
+    ]
+    return "\n".join(f"- {note}" for note in notes)
+
+
+PACKAGES = {"PyTorch": "torch", "ONNX Runtime": "onnxruntime"}
+NOT_INSTALLED = (None, "not installed")

@@ -19,6 +19,7 @@ from nnti.errors import RunError
 from nnti.experiment import Experiment
 from nnti.figures import (
     ablation_dots,
+    as_markdown,
     augmentation_gallery,
     best_and_worst,
     comparison,
@@ -30,10 +31,10 @@ from nnti.figures import (
     save,
     save_complexity,
 )
-from nnti.figures.complexity import read_complexity, with_times, write_complexity
+from nnti.figures.complexity import read_complexity, with_times
 from nnti.folders import home, runs_dir
 from nnti.loaders import load_split
-from nnti.report.tables import ABLATIONS, CAMVID, TASKS, ablation_scores, as_markdown, report_tables, write_tables
+from nnti.report.tables import ABLATIONS, CAMVID, TASKS, ablation_scores, report_tables, write_tables
 from nnti.training.run_folder import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunFolder
 
 __all__ = ["THREE", "build_report", "fill_readme", "filled", "render_pictures", "report_dir", "take_run"]
@@ -179,7 +180,7 @@ def build_report(figures: str | Path | None = None, pictures: bool = False) -> l
         raise RunError(f"{folder / SOURCE} does not exist; build the report in a checkout of the project")
     runs = {path.parent.name: RunFolder(path.parent) for path in sorted(folder.glob(f"runs/*/{RECORD}"))}
     costs = with_times(read_complexity(folder / "complexity"), {name: run.record() for name, run in runs.items()})
-    paths = [write_complexity(costs, folder / "complexity"), *save_complexity(costs, folder / "complexity")]
+    paths = save_complexity(costs, folder / "complexity")
     tables = report_tables(runs, costs)
     paths += write_tables(tables, folder / "tables")
     paths += fill_readme(home() / "README.md", tables)

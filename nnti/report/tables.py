@@ -19,9 +19,8 @@ import pandas as pd
 
 from nnti.device import readable_device
 from nnti.experiment import Experiment, parse_setting
-from nnti.figures import health_table
-from nnti.figures.complexity import EXPERIMENTS, complexity_frame, dataset_class
-from nnti.inference.speed import FORMS
+from nnti.figures import as_markdown, health_table
+from nnti.figures.complexity import EXPERIMENTS, EXTRA_FORMS, complexity_frame, dataset_class, minutes
 from nnti.models import MODELS, architecture_table, build_model
 from nnti.published import ABSTRACT_MEAN_IOU, COSTS, LITERATURE, REPORT, SCORES
 from nnti.training.run_folder import RunFolder
@@ -34,7 +33,6 @@ __all__ = [
     "TASKS",
     "ablation_scores",
     "ablation_table",
-    "as_markdown",
     "command_of",
     "complexity_rows",
     "frames_table",
@@ -247,8 +245,8 @@ def complexity_rows(costs: dict[str, Any], records: Mapping[str, dict[str, Any]]
                 "checkpoint, MB": f"{row['checkpoint, MB']:.1f}",
                 "published size, MB": f"{published.checkpoint_bytes / 1e6:.1f}" if published else NOT_PUBLISHED,
                 "multiply-adds, G": f"{row['multiply-adds, G']:.2f}",
-                "time per epoch": _time(record["seconds_per_epoch"]) if record else NOT_RUN,
-                "published time": _time(published.seconds_per_epoch) if published else NOT_PUBLISHED,
+                "time per epoch": minutes(record["seconds_per_epoch"]) if record else NOT_RUN,
+                "published time": minutes(published.seconds_per_epoch) if published else NOT_PUBLISHED,
             }
         )
     return pd.DataFrame(rows)
@@ -256,7 +254,7 @@ def complexity_rows(costs: dict[str, Any], records: Mapping[str, dict[str, Any]]
 
 def frames_table(costs: dict[str, Any]) -> pd.DataFrame:
     """Return the images per second of each network's forms, a row per experiment; see `nnti.inference.speed.measure_latency`."""
-    forms = {"frames/s": "eager", **{f"frames/s, {form}": form for form in FORMS if form != "eager"}}
+    forms = {"frames/s": "eager", **{f"frames/s, {form}": form for form in EXTRA_FORMS}}
     rows = []
     for row in complexity_frame(costs).to_dict("records"):
         if row["experiment"].endswith("8gb"):
@@ -357,12 +355,6 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]
     return paths
 
 
-def as_markdown(table: pd.DataFrame) -> str:
-    """Return a table of text in Markdown."""
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
     experiment = Experiment.load(name)
     title, dataset = MODELS[experiment.model].title, dataset_class(experiment.dataset).title
@@ -394,8 +386,3 @@ def _points(value: float | None) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")
-
-
-def _time(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02d} min"
