@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.quality import quality
 from benchmarks.results import Curve, Goal, Result, Table, load
 from nnti.figures.style import page, run_style, save, styled
+from nnti.figures.tables import as_markdown
 
 __all__ = ["goals", "read", "write"]
 
@@ -85,13 +87,7 @@ def _table(table: Table):
 def _markdown(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "Nothing was measured."
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [columns, ["---"] * len(columns), *([_cell(row.get(name)) for name in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+    return as_markdown(pd.DataFrame(rows, dtype=object)).rstrip()
 
 
 @styled

@@ -206,7 +206,7 @@ def test_frames_follow_their_record():
         row["experiment"]: row for row in json.loads((REPORT / "complexity/complexity.json").read_text())["rows"]
     }
     keys = {"eager": "frames_per_second", "deployed": "deployed_frames_per_second",
-            "torch.export": "program_frames_per_second", "ONNX Runtime": "onnx_frames_per_second"}  # fmt: skip
+            "ONNX Runtime": "onnx_frames_per_second"}  # fmt: skip
     rows = table("frames")
     assert {row["experiment"] for row in rows} == set(measured) - {"r2unet_cityscapes_8gb"}
     for row in rows:

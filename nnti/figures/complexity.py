@@ -22,7 +22,7 @@ from nnti.device import commit, device_name, readable_device, resolve_device, ve
 from nnti.errors import RunError, SettingError
 from nnti.experiment import Experiment, crop_shape
 from nnti.figures.tables import as_markdown
-from nnti.folders import runs_dir, write_whole
+from nnti.folders import find_run_dir, runs_dir, write_whole
 from nnti.inference.speed import measure_latency
 from nnti.loaders import load_split
 from nnti.models import build_model, count_parameters
@@ -30,7 +30,7 @@ from nnti.models.cost import Size, checkpoint_bytes, count_operations, measure_t
 from nnti.progress import progress_bar
 from nnti.published import COSTS, HARDWARE, REPORT
 from nnti.training.optimizer import build_optimizer
-from nnti.training.run_folder import find_run
+from nnti.training.run_folder import RunFolder
 
 __all__ = [
     "EXPERIMENTS",
@@ -172,7 +172,7 @@ def _memory(model: nn.Module, experiment: Experiment, device: str) -> dict[str, 
 def _time_per_epoch(experiment: Experiment) -> dict[str, Any]:
     """Take the time per epoch from the run that bears the experiment's name, if it did the same work."""
     try:
-        return _time_of(experiment, find_run(experiment.name).record())
+        return _time_of(experiment, RunFolder(find_run_dir(experiment.name)).record())
     except RunError:
         return {}
 
@@ -203,10 +203,9 @@ def _published(experiment: Experiment) -> dict[str, Any]:
 def save_complexity(record: dict[str, Any], folder: str | Path | None = None) -> list[Path]:
     """Write a record of `measure_complexity` as complexity.json, as a table in complexity.csv, and with notes as .md.
 
-    `folder` is made if need be; None: complexity/ among the runs. Returns the paths.
+    `folder`: None is complexity/ among the runs. Returns the paths.
     """
     folder = runs_dir() / "complexity" if folder is None else Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     table = complexity_frame(record)
     contents = {
         FILE: json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
@@ -214,7 +213,7 @@ def save_complexity(record: dict[str, Any], folder: str | Path | None = None) ->
         "complexity.md": f"{complexity_markdown(table)}\n{complexity_notes(record)}\n",
     }
     for name, text in contents.items():
-        write_whole(folder / name, lambda file, text=text: file.write(text.encode()))
+        write_whole(folder / name, text)
     return [folder / name for name in contents]
 
 
@@ -254,7 +253,7 @@ def _pixels(size: Size) -> str:
     return f"{size[0]} × {size[1]}"
 
 
-# column of `complexity_frame` → key of a measured row, the unit that it is divided by (None: as it is), how it is written
+# column of `complexity_frame` → key of a measured row, unit that it is divided by (None: as it is), how it is written
 COLUMNS: dict[str, tuple[str, float | None, Callable[[Any], str]]] = {
     "experiment": ("experiment", None, str),
     "model": ("model", None, str),
@@ -317,7 +316,7 @@ def complexity_markdown(table: pd.DataFrame) -> str:
 
 
 def complexity_notes(record: dict[str, Any]) -> str:
-    """Return what has to be said beside the table of a record of `measure_complexity`, in Markdown: methods, versions."""
+    """Return what has to be said beside the table of a record, in Markdown: methods and versions."""
     used = record["versions"]
     versions = ", ".join(f"{name} {used[key]}" for name, key in PACKAGES.items() if used.get(key) not in NOT_INSTALLED)
     methods = dict.fromkeys(row["memory_method"] for row in record["rows"])
