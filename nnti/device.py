@@ -44,8 +44,8 @@ Out of memory. What was saved (last.pt) is intact. These settings need less of i
   cache=disk, num_workers=0   if it is the computer's memory that is full (the same run goes on)"""
 WORKER = f"""\
 A process that reads data died, because the system has no memory or no shared memory left. What was saved (last.pt) is
-intact. The same run goes on with num_workers=0 {SETTINGS}; in a container, more shared memory helps as well: docker run
---shm-size=8g"""
+intact. The same run goes on with num_workers=0 {SETTINGS}.
+In a container, more shared memory helps as well: docker run --shm-size=8g"""
 
 
 def resolve_device(name: str = "auto") -> torch.device:

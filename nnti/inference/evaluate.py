@@ -44,7 +44,7 @@ def evaluate(
     protocol = protocol or experiment.protocol
     if inference is not None and protocol != "full":
         raise SettingError(f"protocol={protocol!r}: windows, scales and flip go with protocol 'full' only")
-    total, matrix = count(model, experiment, dataset, protocol, loss or CrossEntropy(), progress, inference)
+    total, matrix = count(model, experiment, dataset, protocol, loss or CrossEntropy(), progress, inference=inference)
     stated = {} if inference is None else {"inference": inference.to_dict()}
     return {**results(protocol, len(dataset), total, matrix), **stated}
 
@@ -57,9 +57,9 @@ def count(
     protocol: str,
     loss: CrossEntropy,
     progress: bool = True,
-    inference: Inference | None = None,
     rank: int = 0,
     processes: int = 1,
+    inference: Inference | None = None,
 ) -> tuple[LossSum, ConfusionMatrix]:
     """Return the loss and the confusion matrix of a model on a split, or on one process's share of it."""
     device = next(model.parameters()).device

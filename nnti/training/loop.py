@@ -20,26 +20,25 @@ from torch import nn
 from nnti.augment import memory_format, prepare
 from nnti.data import attach_cache
 from nnti.device import autocast, compiled, machine_explained, resolve_device, resolve_precision
+from nnti.errors import RunError
 from nnti.experiment import Experiment
 from nnti.folders import runs_dir
 from nnti.inference.evaluate import count, normalization_gap, results
 from nnti.loaders import load_split, train_loader
 from nnti.loss import LossSum, build_loss
-from nnti.models import build_model, count_parameters
-from nnti.models.saved import load_model, load_weights
+from nnti.models import build_model
+from nnti.models.saved import load_checkpoint, load_model, load_weights
 from nnti.progress import write_line
 from nnti.training.monitors import Monitor, Monitors, ProgressBar, TensorBoard
 from nnti.training.optimizer import build_optimizer, check_batch, for_this_machine, poly, poly_schedule
 from nnti.training.parallel import join
-from nnti.training.run_folder import RunFolder, build_record, check_data, continued, describe_data, refuse_foreign
+from nnti.training.run_folder import RunFolder, build_record, check_data, continued, refuse_foreign
 from nnti.training.state import Partial, RunState, history_row
 from nnti.training.stopping import StopSignal
 
 __all__ = ["Fit", "fit"]
 
-PROTOCOLS = ("report", "full")
 UNSEEN = 50  # losses that a GPU may be ahead of the check that they are finite; to look at each would make it wait
-FILES_NAMED = 8  # of a bad batch
 
 
 def fit(
@@ -85,7 +84,7 @@ class Fit:
         self.train_data = load_split(experiment, experiment.train_split, experiment.train_limit)
         self.val_data = load_split(experiment, experiment.val_split, experiment.val_limit)
         if saved:
-            check_data(self.run, saved, self._images(), self.train_data)
+            check_data(self.run, saved, self.train_data, self.val_data)
         self.loader = train_loader(experiment, self.train_data, self.device, self.world.rank, self.world.size)
 
         torch.backends.cudnn.deterministic = True  # the same seed gives the same numbers
@@ -104,7 +103,8 @@ class Fit:
         self.schedule = poly_schedule(self.optimizer, experiment, len(self.loader), iteration)
         self.state.enter_session(self.device, self.dtype, self.world)
 
-        self._stopping = False
+        self._stopping, self._unseen = False, []
+        self._saved_at, self._saved_step = time.perf_counter(), self.state.step
         bars = [ProgressBar()] if self.progress else []
         boards = [TensorBoard(self.run)] if experiment.tensorboard and self.world.main else []
         self.monitors = Monitors((*bars, *boards))
@@ -125,23 +125,21 @@ class Fit:
         return self
 
     def stop(self) -> None:
-        """Let the training end after the step under way, with everything saved; other threads may call it.
-
-        The loop over this object then raises `TrainingStopped`.
-        """
+        """Let the loop over this object save and raise `TrainingStopped` after its step; other threads may call it."""
         self._stopping = True
 
     def __iter__(self) -> Iterator[dict[str, float]]:
-        with self._working():
-            if self.world.main and self.restart and not self.rows:
-                self.run.clear()
-            if self.world.main:
-                self.run.write_experiment(self.experiment)
         forward = self.world.wrap(self.model)
         forward = compiled(forward) if self.experiment.compile else forward
+        with self._working():
+            if self.world.main:
+                self.run.write_experiment(self.experiment, anew=self.restart and not self.rows)
         with self.monitors.watching(self):
             with self._working():
-                self._begin()
+                if not self.rows:
+                    self._finish_epoch(0)  # measures the untrained network
+                elif self.world.main and (len(self) or not self.run.finished):
+                    self._write()  # a run that was killed may have had no time for it
             for epoch in range(self.state.done + 1, self.experiment.epochs + 1):
                 with self._working():
                     self._train(epoch, forward)
@@ -155,13 +153,12 @@ class Fit:
 
     def _train(self, epoch: int, forward: nn.Module) -> None:
         """Train one epoch, or what is left of it; everything counted goes into `state.partial`."""
-        partial = self.state.partial = self.state.partial or self._nothing_yet()
+        partial = self.state.partial = self.state.partial or Partial.empty(self.train_data, self.device)
         self.loader.sampler.set_epoch(epoch, first_step=partial.step)
         self.model.train()
+        begun = time.perf_counter() - partial.seconds
         with StopSignal() as signal:
-            begun = self._saved_at = time.perf_counter()
-            self._unseen, self._saved_step, before = [], partial.step, partial.seconds
-            for batch in self.loader if partial.step < len(self.loader) else ():
+            for batch in self.loader:
                 self._seed(epoch, partial.step)
                 images, labels = prepare(batch, self.experiment, self.device)
                 with autocast(self.device, self.dtype):
@@ -176,11 +173,11 @@ class Fit:
                 partial.matrix.update(loss.prediction, labels)
                 partial.total = partial.total.plus(loss)
                 partial.step += 1
-                partial.seconds = before + time.perf_counter() - begun
+                partial.seconds = time.perf_counter() - begun
                 self._look_at(loss, batch.indices)
                 self._save_or_stop(signal)
             self._refuse_bad_losses()
-            partial.seconds = before + time.perf_counter() - begun
+            partial.seconds = time.perf_counter() - begun
 
     def _seed(self, *position: int) -> None:
         """Let everything random that follows, such as dropout, depend on seed, position and process alone."""
@@ -196,46 +193,34 @@ class Fit:
         self.monitors.tell("step", self, own)
 
     def _save_or_stop(self, signal: StopSignal) -> None:
+        """Write a checkpoint if it is time to, or if somebody wants the training to stop."""
+        number, unit = self.experiment.checkpoint_interval() or (math.inf, "s")
+        passed = self.state.step - self._saved_step if unit == "steps" else time.perf_counter() - self._saved_at
         stopping = self._stopping or signal.number is not None
-        stop, due = self.world.agree(stopping, self.world.main and self._saving_is_due())
+        stop, due = self.world.agree(stopping, self.world.main and passed >= number)
         if stop or due:
             self._refuse_bad_losses()
             self._save()
-            self._saved_at, self._saved_step = time.perf_counter(), self.state.step
         if stop:
             signal.stop(
                 f"stopped in epoch {self.state.done + 1} of {self.experiment.epochs} after step {self.state.step} of "
                 f"{len(self.loader)}; saved in {self.run.last}: the same call, or command, goes on from there"
             )
 
-    def _saving_is_due(self) -> bool:
-        interval = self.experiment.checkpoint_interval()
-        if interval is None:
-            return False
-        number, unit = interval
-        passed = self.state.step - self._saved_step if unit == "steps" else time.perf_counter() - self._saved_at
-        return passed >= number
-
     def _refuse_bad_losses(self) -> None:
         """Raise FloatingPointError for the first step whose loss is not finite."""
-        if not self._unseen:
-            return
-        losses, steps, images = zip(*self._unseen, strict=True)
-        finite = torch.stack(losses).isfinite().tolist()
-        self._unseen = []
-        if not all(finite):
-            bad = finite.index(False)
-            files = [str(self.train_data.files[index][0]) for index in images[bad]]
-            named = "\n  ".join([*files[:FILES_NAMED], *["…"] * (len(files) > FILES_NAMED)])
-            where = f"the loss is not finite in epoch {self.state.done + 1}, step {steps[bad]} of {len(self.loader)}"
-            raise self._not_finite(f"{where}; its images are\n  {named}")
+        unseen, self._unseen = self._unseen, []
+        for loss, step, images in unseen:
+            if not math.isfinite(loss):
+                files = "\n  ".join(str(self.train_data.files[index][0]) for index in images[:8])
+                raise self._not_finite("the loss is", step, f"; its images are\n  {files}")
 
-    def _not_finite(self, where: str) -> FloatingPointError:
-        rate, dtype = f"{self.experiment.learning_rate:g}", str(self.dtype).removeprefix("torch.")
+    def _not_finite(self, what: str, step: int, more: str = "") -> FloatingPointError:
         return FloatingPointError(
-            f"{where}\n{self.run.last} is from before and intact. Look at the images and their labels; if they are "
-            "right, train anew (restart=True or another run_dir) with a lower learning_rate (now "
-            f"{rate}) or precision='float32' (now '{dtype}')"
+            f"{what} not finite in epoch {self.state.done + 1}, step {step} of {len(self.loader)}{more}\n"
+            f"{self.run.last} is from before and intact. Look at the images and their labels; if they are right, train "
+            f"anew (restart=True, or another run_dir) with a learning_rate below {self.experiment.learning_rate:g} "
+            f"or with precision='float32' (now {self.dtype})"
         )
 
     # between epochs
@@ -246,13 +231,6 @@ class Fit:
         with self.run.one_writer() if self.world.main else nullcontext(), machine_explained():
             yield
 
-    def _begin(self) -> None:
-        """Measure the untrained network, or write what a run that was killed had no time for."""
-        if not self.rows:
-            self._finish_epoch(0)
-        elif self.world.main and (len(self) or not self.run.finished):
-            self._write(with_copies=self.state.partial is None)
-
     def _finish_epoch(self, epoch: int) -> None:
         """Validate if it is time to, then write checkpoints, history and record."""
         due = epoch % self.experiment.val_every == 0 or epoch == self.experiment.epochs
@@ -260,34 +238,32 @@ class Fit:
             self._save()  # a validation may take long, or too much memory
         started = time.perf_counter()
         val = self._measure(self.experiment.protocol) if due else None
-        times = {"train_seconds": 0.0, "val_seconds": time.perf_counter() - started if due else math.nan}
-        train, steps, total = None, epoch * len(self.loader), self.experiment.epochs * len(self.loader)
+        val_seconds = time.perf_counter() - started if due else math.nan
+        train, train_seconds, steps = None, 0.0, len(self.loader)
         if epoch:
-            partial = self.state.partial
-            loss, matrix = self.world.sum(partial.total, partial.matrix)
-            train, times["train_seconds"] = {"loss": float(loss.mean), **matrix.compute()}, partial.seconds
-        rate = self.experiment.learning_rate * poly(max(0, steps - 1), total, self.experiment.power)
-        self.state.finish_epoch(history_row(epoch, train, val, learning_rate=rate, **times))
+            loss, matrix = self.world.sum(self.state.partial.total, self.state.partial.matrix)
+            train, train_seconds = {"loss": float(loss.mean), **matrix.compute()}, self.state.partial.seconds
+        factor = poly(max(0, epoch * steps - 1), self.experiment.epochs * steps, self.experiment.power)
+        others = {"learning_rate": self.experiment.learning_rate * factor, "train_seconds": train_seconds}
+        self.state.finish_epoch(history_row(epoch, train, val, **others, val_seconds=val_seconds))
         self._save()
         if self.world.main:
-            self._write(with_copies=True)
+            self._write()
         self.monitors.tell("epoch", self)
 
     def _measure(self, protocol: str) -> dict[str, Any]:
         self.world.spread(self.model)
         self.monitors.tell("phase", self, f"validation, {protocol} protocol")
-        counted = count(
-            self.model, self.experiment, self.val_data, protocol, self.loss, self.progress,
-            rank=self.world.rank, processes=self.world.size,
-        )  # fmt: skip
+        world, data = self.world, self.val_data
+        counted = count(self.model, self.experiment, data, protocol, self.loss, self.progress, world.rank, world.size)
         self.monitors.tell("phase", self, "")
-        return results(protocol, len(self.val_data), *self.world.sum(*counted))
+        return results(protocol, len(data), *world.sum(*counted))
 
     def _finish(self) -> None:
         """Measure the best model by both protocols and close the record."""
         if self.world.main:
-            load_weights(self.model, self._best_checkpoint()["model"], self.run.best)
-        measured = {protocol: self._measure(protocol) for protocol in PROTOCOLS}
+            self._load_best()
+        measured = {protocol: self._measure(protocol) for protocol in ("report", "full")}
         if self.world.main:
             alone = load_model(self.run.best, self.device)[0].to(memory_format=memory_format(self.experiment))
             health = normalization_gap(alone, self.experiment, self.train_data, self.progress)
@@ -297,54 +273,51 @@ class Fit:
 
     def _save(self) -> None:
         """Write last.pt; all processes take part, because each knows only its own share of the sums."""
+        self._saved_at, self._saved_step = time.perf_counter(), self.state.step
         state = self.state.save(self.world)
         if not self.world.main:
             return
         values = [value for value in self.model.state_dict().values() if value.is_floating_point()]
         if not torch.stack([value.isfinite().all() for value in values]).all():
-            position = f"epoch {self.state.done + 1}, step {self.state.step}"
-            raise self._not_finite(f"weights are not finite in {position}, though the losses were")
+            raise self._not_finite("the losses were, but weights are", self.state.step)
         machinery = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-        self.run.save_last({**self._checkpoint(), **machinery, **state, "images": self._images()})
+        images = {"train_split": len(self.train_data), "val_split": len(self.val_data)}
+        self.run.save_last({**self._checkpoint(), **machinery, **state, "images": images})
 
-    def _write(self, with_copies: bool) -> None:
-        """Write history and record, and best.pt and the kept checkpoint if they are those of the last epoch."""
+    def _write(self) -> None:
+        """Write history and record; between epochs also best.pt and the kept checkpoint, if it is their turn."""
         epoch, checkpoint = self.state.done, self._checkpoint()
-        if with_copies and epoch == self.state.best["epoch"]:
+        if self.state.partial is None and epoch == self.state.best["epoch"]:
             self.run.save(self.run.best, checkpoint)
-        if with_copies and epoch and epoch % self.experiment.keep_every == 0:
+        if self.state.partial is None and epoch and epoch % self.experiment.keep_every == 0:
             self.run.save(self.run.kept(epoch), checkpoint)
         self.run.write_history(self.rows)
         self.run.write_record(self._record())
 
     def _checkpoint(self) -> dict[str, Any]:
-        weights = self.loss.class_weights
         return {
             "experiment": self.experiment.to_dict(),
             "class_names": list(self.train_data.class_names),
             "palette": self.train_data.palette.tolist(),
-            "class_weights": None if weights is None else weights.tolist(),
+            "class_weights": None if self.loss.class_weights is None else self.loss.class_weights.tolist(),
             "epoch": self.state.done,
             "scores": self.state.scores(self.experiment.protocol),
             "model": self.model.state_dict(),
         }
 
     def _record(self) -> dict[str, Any]:
-        data = describe_data(self.train_data, self.val_data)
-        return build_record(self.experiment, self.state, data, count_parameters(self.model), len(self.loader))
+        return build_record(self.experiment, self.state, self.train_data, self.val_data, self.model, len(self.loader))
 
     # how a run begins and goes on
 
     def _saved(self, extend: bool) -> dict[str, Any] | None:
         """Return the folder's last checkpoint if the run is to go on with it."""
-        if self.restart:
-            return None
-        saved = self.run.load_last()
-        if saved is None:
+        saved = None if self.restart else self.run.load_last()
+        if saved:
+            saved = continued(self.run, self.experiment, saved, extend)
+            self.restart = saved is None
+        elif not self.restart:
             refuse_foreign(self.run)
-            return None
-        saved = continued(self.run, self.experiment, saved, extend)
-        self.restart = saved is None
         return saved
 
     def _build_model(self, pretrained: bool) -> nn.Module:
@@ -359,26 +332,16 @@ class Fit:
         load_weights(self.model, saved["model"], self.run.last)
         self.optimizer.load_state_dict(for_this_machine(saved["optimizer"], self.optimizer))
         self.scaler.load_state_dict(saved["scaler"])
-        self.state.restore(saved, self.world, self._nothing_yet())
+        self.state.restore(saved, self.world, Partial.empty(self.train_data, self.device))
         if self.world.main:
             place = self.state.place(self.experiment, len(self.loader))
             write_line(f"{self.run.path} {place}; restart=True would start over")
 
-    def _nothing_yet(self) -> Partial:
-        return Partial.empty(self.train_data.num_classes, self.train_data.ignore_index, self.device)
-
-    def _best_checkpoint(self) -> dict[str, Any]:
-        """Return the best epoch's checkpoint; if all copies of it are damaged, the last one's takes its place."""
-        best = self.state.best["epoch"]
-        found = self.run.load_best(best)
-        if found is None:
-            warnings.warn(
-                f"{self.run.best} is damaged or not of the best epoch, {best}: the last takes its place", stacklevel=2
-            )
+    def _load_best(self) -> None:
+        """Load the best epoch's weights; if best.pt is damaged, the last epoch takes its place."""
+        try:
+            load_weights(self.model, load_checkpoint(self.run.best)["model"], self.run.best)
+        except RunError as error:
+            warnings.warn(f"{error}; the last epoch takes its place", stacklevel=2)
             self.state.best = {"epoch": self.state.done, "mean_iou": self.rows[-1]["val_mean_iou"]}
-            found = self._checkpoint()
-        self.run.save(self.run.best, found)
-        return found
-
-    def _images(self) -> dict[str, int]:
-        return {"train_split": len(self.train_data), "val_split": len(self.val_data)}
+            self.run.save(self.run.best, self._checkpoint())

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from nnti.data import SegmentationDataset
 from nnti.device import commit, device_name, resolve_precision, versions
 from nnti.errors import RunError
 from nnti.experiment import Experiment
 from nnti.folders import find_run_dir, list_runs, write_whole
+from nnti.models import count_parameters
 from nnti.models.saved import check_classes, load_checkpoint
 from nnti.training.state import RunState
 
@@ -31,8 +33,8 @@ except ImportError:  # Windows: nothing keeps a second training out
     fcntl = None
 
 __all__ = [
-    "RunFolder", "build_record", "check_data", "continued", "describe_data", "find_run", "list_runs",
-    "refuse_foreign", "write_evaluation",
+    "RunFolder", "build_record", "check_data", "continued", "find_run", "list_runs", "refuse_foreign",
+    "write_evaluation",
 ]  # fmt: skip
 
 RECORD, HISTORY, EXPERIMENT, ANALYSIS, LOCK = (
@@ -127,17 +129,6 @@ class RunFolder:
             )
         return None
 
-    def load_best(self, epoch: int) -> dict[str, Any] | None:
-        """Return the best epoch's checkpoint, from best.pt or the kept one; None if neither is whole and its own."""
-        for path in (self.best, self.kept(epoch)):
-            try:
-                found = load_checkpoint(path)
-            except RunError:
-                continue
-            if found["epoch"] == epoch:
-                return found
-        return None
-
     # writing
 
     @contextmanager
@@ -163,12 +154,6 @@ class RunFolder:
                 pass
             yield
 
-    def clear(self) -> None:
-        """Remove the files of an earlier run, so that none stands beside the new ones; other files stay."""
-        for pattern in OWN_FILES:
-            for path in [*self.path.glob(pattern), *self.path.glob(f"{pattern}.part")]:
-                path.unlink()
-
     def save(self, path: Path, checkpoint: dict[str, Any], previous: Path | None = None) -> None:
         """Write a checkpoint; what it replaces stays as `previous`, if that is given."""
         write_whole(path, lambda file: torch.save(checkpoint, file), previous)
@@ -178,8 +163,11 @@ class RunFolder:
         self.save(self.last, checkpoint, None if self._last_is_damaged else self.previous)
         self._last_is_damaged = False
 
-    def write_experiment(self, experiment: Experiment) -> None:
-        """Write the settings into the folder."""
+    def write_experiment(self, experiment: Experiment, anew: bool = False) -> None:
+        """Write the settings into the folder; `anew` first removes the files of an earlier run, and no others."""
+        for pattern in OWN_FILES if anew else ():
+            for path in [*self.path.glob(pattern), *self.path.glob(f"{pattern}.part")]:
+                path.unlink()
         write_whole(self.path / EXPERIMENT, experiment.to_json())
 
     def write_history(self, rows: list[dict[str, float]]) -> None:
@@ -205,21 +193,13 @@ def find_run(name_or_path: str | Path) -> RunFolder:
 # what a record says
 
 
-def describe_data(train: SegmentationDataset, val: SegmentationDataset) -> dict[str, Any]:
-    """Return what a record says of its data."""
-    return {
-        "title": train.title,
-        "train_split": train.split,
-        "train_images": len(train),
-        "val_split": val.split,
-        "val_images": len(val),
-        "class_names": list(train.class_names),
-        "cache": train.cache,
-    }
-
-
 def build_record(
-    experiment: Experiment, state: RunState, data: dict[str, Any], parameters: int, steps: int
+    experiment: Experiment,
+    state: RunState,
+    train: SegmentationDataset,
+    val: SegmentationDataset,
+    model: nn.Module,
+    steps: int,
 ) -> dict[str, Any]:
     """Return the record of a run that is not finished, as it stands; an epoch has `steps` steps."""
     seconds = [row["train_seconds"] for row in state.rows if row["epoch"] > 0]
@@ -228,8 +208,16 @@ def build_record(
         "name": experiment.name,
         "finished": False,
         "experiment": experiment.to_dict(),
-        "data": data,
-        "parameters": parameters,
+        "data": {
+            "title": train.title,
+            "train_split": train.split,
+            "train_images": len(train),
+            "val_split": val.split,
+            "val_images": len(val),
+            "class_names": list(train.class_names),
+            "cache": train.cache,
+        },
+        "parameters": count_parameters(model),
         "seed": experiment.seed,
         **{key: value for key, value in state.sessions[-1].items() if key not in ("epoch", "step")},
         "sessions": state.sessions,
@@ -324,11 +312,11 @@ def continued(run: RunFolder, experiment: Experiment, saved: dict[str, Any], ext
     )
 
 
-def check_data(run: RunFolder, saved: dict[str, Any], images: dict[str, int], dataset: SegmentationDataset) -> None:
+def check_data(run: RunFolder, saved: dict[str, Any], train: SegmentationDataset, val: SegmentationDataset) -> None:
     """Raise RunError if a split has another number of images than when the run began, or the data set other classes."""
-    check_classes(saved, dataset, run.last)
-    for split, now in images.items():
-        before = saved["images"][split]
+    check_classes(saved, train, run.last)
+    for split, dataset in (("train_split", train), ("val_split", val)):
+        before, now = saved["images"][split], len(dataset)
         if now != before:
             raise RunError(
                 f"{run.path} was trained with {before} images in its {split}, and there are {now} now. Restore the "

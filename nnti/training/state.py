@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from nnti.data import SegmentationDataset
 from nnti.device import commit, device_name, versions
 from nnti.experiment import Experiment
 from nnti.loss import LossSum
@@ -26,9 +27,10 @@ class Partial:
     seconds: float = 0.0
 
     @classmethod
-    def empty(cls, num_classes: int, ignore_index: int, device: torch.device) -> "Partial":
+    def empty(cls, dataset: SegmentationDataset, device: torch.device) -> "Partial":
         """Return an epoch of which nothing is done."""
-        return cls(0, LossSum(*torch.zeros(2, device=device)), ConfusionMatrix(num_classes, ignore_index))
+        matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+        return cls(0, LossSum(*torch.zeros(2, device=device)), matrix)
 
     def save(self, world: World) -> dict[str, Any]:
         """Return all processes' sums together, as plain types and tensors; all processes must call it."""
