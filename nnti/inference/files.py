@@ -2,12 +2,13 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from nnti.data.cityscapes import Cityscapes, to_label_ids
 from nnti.data.images import IMAGE_ENDINGS, read_photo
@@ -18,9 +19,9 @@ from nnti.progress import progress_bar
 
 __all__ = ["FORMATS", "find_images", "fitting_scale", "predict_files"]
 
-
 FORMATS = ("palette", "cityscapes")
 CITYSCAPES_NAME = re.compile(r"(.+?_\d{6}_\d{6})(?:_|$)")  # <city>_<sequence>_<frame>
+CITYSCAPES_ENDING = "_pred_labelIds.png"
 
 
 def predict_files(
@@ -33,13 +34,13 @@ def predict_files(
     progress: bool = True,
     compile: bool = False,
 ) -> Iterator[Path]:
-    """Segment images at their own size; yield the path of every file written, at once.
+    """Segment images at their own size; yield the path of each file as soon as it is written.
 
-    The network is deployed first (see `nnti.inference.deploy`): with the precision that it was trained in, normalisations folded.
+    The network is deployed first (see `nnti.inference.deploy`), in the precision that it was trained in.
 
     Format 'palette' writes OUTPUT/<stem>_labels.png (palette PNG of class numbers) and OUTPUT/<stem>_overlay.png.
-    'cityscapes' writes OUTPUT/<city>_<sequence>_<frame>_pred_labelIds.png alone, grey with the original label ids, as
-    the evaluation scripts and server find and read them.
+    'cityscapes' writes only OUTPUT/<city>_<sequence>_<frame>_pred_labelIds.png, grey with the original label ids, as
+    the evaluation scripts and the server expect it.
 
     Args:
         model: any mode. checkpoint: as `nnti.models.saved.load_model` returns it beside the model.
@@ -47,34 +48,35 @@ def predict_files(
         output: folder, made if need be.
         inference: windows, scales, flip; None: one pass over the whole image.
         progress: show a bar if there is more than one image.
-        compile: let `torch.compile` make the network faster, for the images (or windows) of the first one's size. It
-            takes a minute or two first: for hundreds of images.
+        compile: let `torch.compile` make the network faster for images (or windows) of the first one's size. That takes
+            a minute or two at the start, so it pays for hundreds of images.
 
-    Raises DataError or SettingError before anything is written, except for an image that turns out damaged inside:
-    what was written before it stays.
+    Raises DataError or SettingError before anything is written, except for an image that turns out to be damaged
+    inside: results written before it stay.
     """
     paths = find_images(images, output)
-    names = _output_names(paths, checkpoint, output, format)
-    write = _write_label_ids if format == "cityscapes" else _write_palette
+    if format not in FORMATS:
+        raise SettingError(f"format={format!r}: it must be one of {', '.join(FORMATS)}")
+    names = _cityscapes_names(paths, checkpoint, output) if format == "cityscapes" else _free_names(paths)
     model = deploy(model, checkpoint["experiment"]["precision"], compile=compile)
     output.mkdir(parents=True, exist_ok=True)
-    for path, name in progress_bar(
-        zip(paths, names, strict=True),
-        desc=f"segmenting, {inference or Inference()}",
-        total=len(paths),
-        unit="img",
-        leave=False,
-        disable=not progress or len(paths) < 2,
-    ):
+    quiet, title = not progress or len(paths) < 2, f"segmenting, {inference or Inference()}"
+    for path, name in zip(progress_bar(paths, desc=title, unit="img", leave=False, disable=quiet), names, strict=True):
         image = read_photo(path)
         labels = predict(model, image, inference)
-        yield from write(output / name, image, labels, checkpoint)
+        if format == "cityscapes":
+            pictures = {CITYSCAPES_ENDING: Image.fromarray(to_label_ids(labels))}
+        else:
+            pictures = _palette_pictures(image.permute(1, 2, 0).numpy(), labels.numpy(), checkpoint["palette"])
+        for ending, picture in pictures.items():
+            picture.save(output / f"{name}{ending}")
+            yield output / f"{name}{ending}"
 
 
 def fitting_scale(size: tuple[int, int], experiment: dict) -> float | None:
-    """Return the factor that brings an image of `size`, in any order, to the size of the training's images.
+    """Return the factor that brings an image of `size`, in any order, to the size of the training images.
 
-    None for an image up to twice as large: augmentation shows the network such.
+    None for an image up to twice as large: augmentation shows the network images of that size.
     """
     usual = experiment["base_size"] if experiment["augment"] else np.max(experiment["crop_size"])
     return float(f"{usual / max(size):.2g}") if max(size) > 2 * usual else None
@@ -84,126 +86,83 @@ def fitting_scale(size: tuple[int, int], experiment: dict) -> float | None:
 def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
     """Return the files among `paths` and the images below the folders among them, each once, folders sorted.
 
-    Hidden files are left out, and so is what an earlier call wrote into an `output` below one of the folders. Raises
-    DataError for a path that does not exist, a folder without images, and a file that is none.
+    Hidden files are left out, and so are the results of an earlier call in an `output` below one of the folders. Raises
+    DataError for a path that does not exist, a folder without images, and a file that is not an image.
     """
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        files = _below(path, output) if path.is_dir() else [path]
-        for file in files:
-            _check_image(file)
-        found.update(dict.fromkeys(files))
-    return list(found)
+    found = [file for path in map(Path, paths) for file in (_below(path, output) if path.is_dir() else [path])]
+    for file in found:
+        if not file.is_file():
+            raise DataError(f"{file}: there is no such file")
+        try:
+            Image.open(file).close()  # looks at the first bytes only
+        except PermissionError:
+            raise denied(file) from None
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"{file} is not an image that can be read; use JPEG, PNG or what Pillow knows") from error
+    return list(dict.fromkeys(found))
 
 
 def _below(folder: Path, output: Path | None) -> list[Path]:
-    found = (Path(place) / name for place, _, names in os.walk(folder, onerror=_raise) for name in names)
-    files = [path for path in sorted(found) if path.suffix.lower() in IMAGE_ENDINGS and path.is_file()]
-    files = [path for path in files if not path.name.startswith(".")]
-    if output is not None and output.resolve() == folder.resolve():
+    results = None if output is None else output.resolve()
+    if results == folder.resolve():
         raise DataError(f"{folder}: results would mix with the images; write them to another folder, --output OTHER")
-    if output is not None and output.resolve().is_relative_to(folder.resolve()):
-        files = [path for path in files if not path.resolve().is_relative_to(output.resolve())]
-    if not files:
+    below = (Path(place) / name for place, _, names in os.walk(folder, onerror=_raise) for name in names)
+    images = [path for path in sorted(below) if path.suffix.lower() in IMAGE_ENDINGS and path.name[0] != "."]
+    if results and results.is_relative_to(folder.resolve()):
+        images = [path for path in images if not path.resolve().is_relative_to(results)]
+    if not images:
         raise DataError(f"{folder} holds no image ({' '.join(IMAGE_ENDINGS)}), nor does any folder in it")
-    return files
+    return images
 
 
 def _raise(error: OSError) -> None:
-    """A folder that may not be looked into would be passed over otherwise."""
-    raise error
+    raise error  # os.walk would silently skip a folder that may not be read
 
 
-def _check_image(path: Path) -> None:
-    """Look at a file's first bytes only, so that a whole test split is checked in a moment."""
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    try:
-        Image.open(path).close()
-    except PermissionError:
-        raise denied(path) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _not_an_image(path) from error
+def _free_names(paths: list[Path]) -> list[str]:
+    """Return the stem of each path; where an earlier one has it already, the first free of `stem`_2, `stem`_3, …"""
+    names: dict[str, None] = {}
+    for path in paths:
+        name, number = path.stem, 2
+        while name in names:
+            name, number = f"{path.stem}_{number}", number + 1
+        names[name] = None
+    return list(names)
 
 
-def _not_an_image(path: Path) -> DataError:
-    return DataError(f"{path} is not an image that can be read; JPEG, PNG and whatever Pillow knows will do")
-
-
-def _output_names(paths: list[Path], checkpoint: dict, output: Path, format: str) -> list[str]:
-    """Return what the files of each image are called, without what the format adds behind it."""
-    if format not in FORMATS:
-        raise SettingError(f"format={format!r}: it must be one of {', '.join(FORMATS)}")
-    if format == "palette":
-        taken: set[str] = set()
-        return [_free_name(path.stem, taken) for path in paths]
-    _check_classes(checkpoint["class_names"])
-    names = [_cityscapes_name(path) for path in paths]
-    _check_alone(names, paths, output)
-    return names
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    """Return `stem`, or `stem`_2, `stem`_3, … where a picture of that name came before, and note it as taken."""
-    name, number = stem, 2
-    while name in taken:
-        name, number = f"{stem}_{number}", number + 1
-    taken.add(name)
-    return name
-
-
-def _check_classes(class_names: Sequence[str]) -> None:
-    if list(class_names) != list(Cityscapes.class_names):
+def _cityscapes_names(paths: list[Path], checkpoint: dict, output: Path) -> list[str]:
+    """Return <city>_<sequence>_<frame> of each path; raise where the official evaluation would be misled."""
+    learned = checkpoint["class_names"]
+    if list(learned) != list(Cityscapes.class_names):
         raise SettingError(
-            f"format='cityscapes': this run knows {len(class_names)} classes ({', '.join(class_names[:3])}, …), not "
+            f"format='cityscapes': this run knows {len(learned)} classes ({', '.join(learned[:3])}, …), not "
             f"Cityscapes' {len(Cityscapes.class_names)}; take a run trained on Cityscapes, or format='palette'"
         )
-
-
-def _cityscapes_name(path: Path) -> str:
-    match = CITYSCAPES_NAME.match(path.stem)
-    if not match:
-        raise DataError(
-            f"{path}: format 'cityscapes' needs file names as in leftImg8bit/, such as "
-            "aachen_000000_000019_leftImg8bit.png; for other pictures take format 'palette'"
-        )
-    return match[1]
-
-
-def _check_alone(names: list[str], paths: list[Path], output: Path) -> None:
-    """Refuse what would leave the evaluation with two files for one image: it takes any PNG that begins like it."""
-    first: dict[str, Path] = {}
-    for name, path in zip(names, paths, strict=True):
-        if first.setdefault(name, path) != path:
+    matches = [CITYSCAPES_NAME.match(path.stem) for path in paths]
+    for path, match in zip(paths, matches, strict=True):
+        if not match:
             raise DataError(
-                f"{first[name]} and {path} are both {name} to Cityscapes' evaluation; name one of them only"
+                f"{path}: format 'cityscapes' needs file names as in leftImg8bit/, such as "
+                "aachen_000000_000019_leftImg8bit.png; for other pictures take format 'palette'"
             )
-    for file in sorted(output.rglob("*.png")):
+    names = [match[1] for match in matches]
+    for name, count in Counter(names).items():
+        if count > 1:
+            same = [str(path) for path, other in zip(paths, names, strict=True) if other == name]
+            raise DataError(f"{' and '.join(same)} are both {name} to Cityscapes' evaluation; name one of them only")
+    for file in sorted(output.rglob("*.png")):  # the evaluation takes any PNG whose name begins like the image's
         match = CITYSCAPES_NAME.match(file.stem)
-        if match and match[1] in first and file != _label_ids_path(output / match[1]):
+        if match and match[1] in names and file != output / f"{match[1]}{CITYSCAPES_ENDING}":
             raise DataError(
                 f"{file} would be taken for a result of {match[1]} as well; write to an empty folder, --output OTHER"
             )
+    return names
 
 
-def _write_palette(target: Path, image: Tensor, labels: Tensor, checkpoint: dict) -> Iterator[Path]:
-    palette, numbers = np.array(checkpoint["palette"], dtype=np.uint8), labels.numpy()
-    mask = Image.fromarray(numbers)  # mode L becomes P with its palette
-    mask.putpalette(palette.flatten().tolist())
-    path = target.with_name(f"{target.name}_labels.png")
-    mask.save(path)
-    yield path
-    blend = 0.45 * image.permute(1, 2, 0).numpy() + 0.55 * palette[numbers]
-    path = target.with_name(f"{target.name}_overlay.png")
-    Image.fromarray(blend.round().astype(np.uint8)).save(path)
-    yield path
-
-
-def _write_label_ids(target: Path, image: Tensor, labels: Tensor, checkpoint: dict) -> Iterator[Path]:
-    path = _label_ids_path(target)
-    Image.fromarray(to_label_ids(labels)).save(path)
-    yield path
-
-
-def _label_ids_path(target: Path) -> Path:
-    return target.with_name(f"{target.name}_pred_labelIds.png")
+def _palette_pictures(image: np.ndarray, labels: np.ndarray, palette: list[list[int]]) -> dict[str, Image.Image]:
+    """Return the class numbers as a palette picture, and their colours laid over the image, by file ending."""
+    colors = np.array(palette, dtype=np.uint8)
+    mask = Image.fromarray(labels)  # mode L becomes P with its palette
+    mask.putpalette(colors.flatten().tolist())
+    blend = (0.45 * image + 0.55 * colors[labels]).round().astype(np.uint8)
+    return {"_labels.png": mask, "_overlay.png": Image.fromarray(blend)}
