@@ -289,12 +289,20 @@ def figures(options: argparse.Namespace) -> None:
 
 def analyze(options: argparse.Namespace) -> None:
     """Count where runs' best checkpoints err, write analysis.json into their folders and draw the figures of it."""
+    from nnti.device import resolve_device
     from nnti.figures import render_run
     from nnti.inference.errors import analyze as count_errors
+    from nnti.loaders import load_split
+    from nnti.models.saved import check_classes, load_model
 
     for name in options.runs:
         run = find_run(name)
-        print(run.write_analysis(count_errors(run, progress=not options.quiet)))
+        experiment = run.experiment()
+        model, checkpoint = load_model(run.best, resolve_device())
+        dataset = load_split(experiment, experiment.val_split, experiment.val_limit)
+        check_classes(checkpoint, dataset, run.best)
+        found = count_errors(model, checkpoint, dataset, progress=not options.quiet)
+        print(run.write_analysis({"run": run.path.resolve().name, **found}))
         for path in render_run(run, options.output, progress=not options.quiet):
             print(path)
 

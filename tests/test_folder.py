@@ -20,7 +20,6 @@ from nnti.errors import RunError, SettingError
 from nnti.experiment import Experiment
 from nnti.figures import best_and_worst
 from nnti.folders import data_roots
-from nnti.inference.errors import analyze
 from nnti.loaders import load_split
 from nnti.models.saved import load_model
 from nnti.training.loop import fit
@@ -237,7 +236,8 @@ def test_from_a_folder_to_a_trained_network_and_back(places, capsys):
     Image.fromarray(layouts.draw_image("photo7")).save("photo.jpg")
     assert main(["predict", "enet_folder", "photo.jpg", "--output", "out"]) == 0
     assert Image.open("out/photo_labels.png").getpalette()[:9] == TABLE[:3].flatten().tolist()
-    analysis = analyze(run, progress=False)
+    assert main(["analyze", "enet_folder", "--quiet", "--output", "figures"]) == 0
+    analysis = run.analysis()
     assert [image["image"] for image in analysis["images"]] == ["park/photo4", "town/photo1"]
     shown = best_and_worst(run, analysis).texts
     assert any("enet_folder: ENet on my_data (8 train / 2 val images)" in text.get_text() for text in shown)
