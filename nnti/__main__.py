@@ -334,7 +334,7 @@ def complexity(options: argparse.Namespace) -> None:
 def data(options: argparse.Namespace) -> None:
     """Download a data set, render a miniature, or check every file of one."""
     from nnti.data import MINIATURES, load_dataset
-    from nnti.data.download import download, download_cityscapes
+    from nnti.data.download import download
 
     if (options.name == "check") != (options.checked is not None):
         raise SettingError("say which data set to check, or get one: data check voc, or data voc")
@@ -347,10 +347,8 @@ def data(options: argparse.Namespace) -> None:
     elif options.name.endswith("miniature"):
         for name in MINIATURES if options.name == "miniature" else [options.name]:
             print(load_dataset(name, "train", options.root).root)
-    elif options.name == "cityscapes":
-        print(download_cityscapes(options.root, options.coarse))
     else:
-        print(download(options.name, options.root))
+        print(download(options.name, options.root, options.coarse))
 
 
 def _check(options: argparse.Namespace) -> None:
