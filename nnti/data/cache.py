@@ -94,7 +94,7 @@ def _choose(dataset: SegmentationDataset, folder: Path) -> tuple[str, str]:
     """Return the kind of copy that the machine has room for, and why."""
     probes = evenly_spread(len(dataset), PROBED)
     size = 4 * sum(dataset.label(index).numel() for index in probes) * len(dataset) // len(probes)
-    disk, memory = _free_disk(folder), _free_memory()
+    disk, memory = free_disk(folder), free_memory()
     what = "{:.3g} GB decoded, free: disk {:.3g} GB, memory {:.3g} GB".format(*(n / 1e9 for n in (size, disk, memory)))
     if size < SHARE_OF_DISK * disk:
         return "disk", f"{what}; in {folder}"
@@ -199,14 +199,14 @@ def _identity(dataset: SegmentationDataset) -> tuple[Path, bytes]:
     return path, state.digest()
 
 
-def _free_disk(folder: Path) -> int:
+def free_disk(folder: Path) -> int:
     """Return the bytes that may be written below a folder that need not be there yet; 0 if none may."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free if os.access(folder, os.W_OK) else 0
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     """Return the bytes of memory that are free for this process, a container's limit included; 0 if nobody says."""
     try:
         free = 1024 * int(re.search(r"MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text())[1])
