@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from nnti import folders
 from nnti.augment import examples
 from nnti.data import available
 from nnti.errors import RunError
@@ -32,7 +33,6 @@ from nnti.figures import (
     save_complexity,
 )
 from nnti.figures.complexity import read_complexity, with_times
-from nnti.folders import home, runs_dir
 from nnti.loaders import load_split
 from nnti.report.tables import ABLATIONS, CAMVID, TASKS, ablation_scores, report_tables, write_tables
 from nnti.training.run_folder import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunFolder
@@ -81,7 +81,7 @@ def _data_is_here(experiment: Experiment) -> bool:
 
 def _light(path: Path) -> Path:
     """Write a JPEG of a picture for the PDF, which would be three times as large with the PNGs."""
-    light = home() / "report" / "pictures" / f"{path.stem}.jpg"
+    light = folders.home() / "report" / "pictures" / f"{path.stem}.jpg"
     light.parent.mkdir(exist_ok=True)
     Image.open(path).convert("RGB").save(light, quality=QUALITY, optimize=True)
     return light
@@ -89,7 +89,7 @@ def _light(path: Path) -> Path:
 
 def _with_checkpoint(run: RunFolder) -> RunFolder | None:
     """Return the folder that holds the best checkpoint of a run: this one, or its original in runs/."""
-    original = RunFolder(runs_dir() / run.path.name)
+    original = RunFolder(folders.runs_dir() / run.path.name)
     if run.best.is_file():
         return run
     if original.best.is_file() and original.finished and original.record() == run.record():
@@ -149,7 +149,7 @@ ABLATION_TITLES = {
 
 def report_dir() -> Path:
     """Return the checkout's report/ folder."""
-    return home() / "report"
+    return folders.home() / "report"
 
 
 def take_run(run: RunFolder) -> list[Path]:
@@ -183,7 +183,7 @@ def build_report(figures: str | Path | None = None, pictures: bool = False) -> l
     paths = save_complexity(costs, folder / "complexity")
     tables = report_tables(runs, costs)
     paths += write_tables(tables, folder / "tables")
-    paths += fill_readme(home() / "README.md", tables)
+    paths += fill_readme(folders.home() / "README.md", tables)
     shown = {name: run for name, run in runs.items() if name in (*TASKS, *CAMVID)}
     for run in shown.values():
         paths += render_run(run, figures, progress=False, pictures=False)
@@ -200,7 +200,9 @@ def set_pdf(folder: Path) -> Path:
 
     path = folder / PDF
     try:
-        typst.compile(str(folder / SOURCE), output=str(path), root=str(home()), ignore_system_fonts=True, timestamp=0)
+        typst.compile(
+            str(folder / SOURCE), output=str(path), root=str(folders.home()), ignore_system_fonts=True, timestamp=0
+        )
     except typst.TypstError as error:
         raise RunError(f"{folder / SOURCE} cannot be set: {error}") from error
     return path
