@@ -35,8 +35,7 @@ def voc_miniature(split: str = "train", root: str | Path | None = None) -> VOC:
     """Return a split of the VOC miniature in `root` (None: the project's own folder), rendering it first if need be."""
     from nnti.data.miniature.voc import write_miniature_voc
 
-    root = _miniature_place("VOC", "VOCdevkit/VOC2012", root)
-    dataset = VOC(split, write_miniature_voc(root))
+    dataset = VOC(split, write_miniature_voc(_announced("VOC", "VOCdevkit/VOC2012", root)))
     dataset.name = "voc_miniature"
     return dataset
 
@@ -45,14 +44,13 @@ def cityscapes_miniature(split: str = "train", root: str | Path | None = None) -
     """Return a split of the Cityscapes miniature; otherwise as `voc_miniature`."""
     from nnti.data.miniature.cityscapes import write_miniature_cityscapes
 
-    root = _miniature_place("Cityscapes", "cityscapes", root)
-    dataset = Cityscapes(split, write_miniature_cityscapes(root))
+    dataset = Cityscapes(split, write_miniature_cityscapes(_announced("Cityscapes", "cityscapes", root)))
     dataset.name = "cityscapes_miniature"
     return dataset
 
 
-def _miniature_place(title: str, folder: str, root: str | Path | None) -> Path:
-    """Return the root to render into, after a word to whoever waits."""
+def _announced(title: str, folder: str, root: str | Path | None) -> Path:
+    """Return the root to render into; print a line if that is still to be done."""
     root = miniature_root() if root is None else Path(root).expanduser()
     if not (root / folder / "miniature.json").exists():
         print(f"Rendering the {title} miniature into {root} (some seconds, once)")
@@ -77,18 +75,18 @@ def load_dataset(
 ) -> SegmentationDataset:
     """Return one split of the data set `name`, a key of `DATASETS`; raise DataError, with the fix, if it is missing.
 
-    `arguments` go to the constructors of data sets that take any, as the setting `dataset_arguments` has them.
+    `arguments` go to the constructor of a data set that takes any: they are the setting `dataset_arguments`.
     """
     check_choice("data set", name, DATASETS)
-    given = {**(arguments or {}), **({} if root is None else {"root": root})}
     takes = getattr(DATASETS[name], "arguments", ())
     if arguments and not takes:
         raise DataError(
-            f"dataset_arguments={dict(arguments)}: the data set '{name}' takes none; leave them out, or set dataset to "
-            f"{' or '.join(key for key, made in DATASETS.items() if getattr(made, 'arguments', ()))}"
+            f"dataset_arguments={dict(arguments)}: the data set '{name}' takes none; leave them out, or set "
+            "dataset to folder"
         )
     for argument in arguments or {}:
         check_choice("dataset_arguments: argument", argument, takes)
+    given = {**(arguments or {}), **({} if root is None else {"root": root})}
     if takes and "root" not in given:
         raise DataError(
             f"the data set '{name}' needs to know where it lies: --set 'dataset_arguments={{\"root\": \"PATH\"}}', in "

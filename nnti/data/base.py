@@ -1,11 +1,4 @@
-"""What is wrong with a file of a data set, in words that name the file and the fix.
-
-The list of a split's files, small enough to be kept in every process that reads them.
-
-What every data set here is: a list of (image file, label file), read as uint8 tensors at their own size.
-
-What a split holds, counted from its labels.
-"""
+"""What every data set here is: a list of (image file, label file), read as uint8 tensors at their own size."""
 
 import difflib
 import os
@@ -19,36 +12,25 @@ from nnti.data.images import read_image, read_index_png
 from nnti.errors import DataError, denied
 from nnti.progress import progress_bar
 
-__all__ = [
-    "FilePairs",
-    "IGNORE_INDEX",
-    "SegmentationDataset",
-    "check_choice",
-    "check_sizes",
-    "class_frequencies",
-    "evenly_spread",
-    "exists",
-    "find_root",
-    "read_lines",
-    "read_list",
-]
+__all__ = ["FilePairs", "IGNORE_INDEX", "SegmentationDataset", "check_choice", "class_frequencies", "evenly_spread"]
+
+IGNORE_INDEX = 255  # the label of void pixels in every data set here, whatever the files use
 
 
 class FilePairs(Sequence[tuple[Path, Path]]):
     """A list of (image, label) paths that takes as much memory as the files' names.
 
-    The names lie in one array, each folder is kept once, and a pair of paths is made when it is asked for. A list of
-    `Path` objects would take about ten times as much, would grow as they are used, and would be copied into every
-    process that reads them, page by page.
+    A list of `Path` objects would take about ten times as much, would grow as they are used, and would be copied, page
+    by page, into every process that reads it.
     """
 
     def __init__(self, pairs: Iterable[tuple[str | Path, str | Path]]):
         numbers: dict[str, int] = {}  # folder → its position in `_folders`
         entries = [(*_split(image, numbers), *_split(label, numbers)) for image, label in pairs]
+        image, label = (max((len(entry[part]) for entry in entries), default=1) for part in (1, 3))  # longest names
+        columns = [("image_folder", "u4"), ("image", f"S{image}"), ("label_folder", "u4"), ("label", f"S{label}")]
         self._folders = [Path(folder) for folder in numbers]
-        widths = [max((len(entry[part]) for entry in entries), default=1) for part in (1, 3)]
-        columns = {"image_folder": "u4", "image": f"S{widths[0]}", "label_folder": "u4", "label": f"S{widths[1]}"}
-        self._entries = np.array(entries, dtype=list(columns.items()))
+        self._entries = np.array(entries, dtype=columns)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -59,17 +41,11 @@ class FilePairs(Sequence[tuple[Path, Path]]):
         image_folder, image, label_folder, label = self._entries[index]
         return self._folders[image_folder] / os.fsdecode(image), self._folders[label_folder] / os.fsdecode(label)
 
-    def __repr__(self) -> str:
-        return f"{len(self)} pairs of files" + (f", the first {self[0]}" if len(self) else "")
-
 
 def _split(path: str | Path, numbers: dict[str, int]) -> tuple[int, bytes]:
     """Return the number of a path's folder, a new one if it is not among `numbers`, and its name."""
     folder, name = os.path.split(path)
     return numbers.setdefault(folder, len(numbers)), os.fsencode(name)
-
-
-IGNORE_INDEX = 255  # the label of void pixels, in every data set here, whatever the files use
 
 
 class SegmentationDataset(torch.utils.data.Dataset):
@@ -155,26 +131,22 @@ class SegmentationDataset(torch.utils.data.Dataset):
         if wrong:
             raise DataError(
                 f"{path} holds label values {wrong}; {self.title} has classes 0 to {self.num_classes - 1} "
-                f"and {self.ignore_index} for void"
+                f"and {self.ignore_index} for void. Restore the original file"
             )
 
 
 def check_sizes(image: torch.Tensor, label: torch.Tensor, image_path: Path, label_path: Path) -> None:
     """Raise DataError if an image (3, H, W) and its label (H, W) differ in size."""
-    if image.shape[1:] != label.shape:
+    (height, width), (label_height, label_width) = image.shape[1:], label.shape
+    if (height, width) != (label_height, label_width):
         raise DataError(
-            f"{image_path} is {_size(image)} pixels but its label {label_path} is {_size(label)}: one of them was "
-            "resized or belongs to another picture; restore the originals"
+            f"{image_path} is {width} × {height} pixels but its label {label_path} is {label_width} × {label_height}: "
+            "one of them was resized or belongs to another picture; restore the originals"
         )
 
 
 def read_list(path: Path) -> list[str]:
-    """Read a list file: one entry a line, in order; blank lines, spaces at the ends and CRLF do not matter."""
-    return [line for line in read_lines(path) if line]
-
-
-def read_lines(path: Path) -> list[str]:
-    """Read a text file (UTF-8): all its lines, without spaces at the ends."""
+    """Read a list file (UTF-8): one entry a line, in order; blank lines, spaces at the ends and CRLF do not matter."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -182,8 +154,8 @@ def read_lines(path: Path) -> list[str]:
     except PermissionError:
         raise denied(path) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the list {path} cannot be read ({error}); copy or download it again") from error
-    return [line.strip() for line in lines]
+        raise DataError(f"the list {path} cannot be read ({error}); copy it again, or save it as UTF-8") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def check_choice(what: str, choice: str, choices: Iterable[str]) -> None:
@@ -200,27 +172,25 @@ def find_root(title: str, roots: Iterable[Path], layouts: Sequence[str], needs: 
 
     The layout "" stands for the root itself.
     """
-    roots = list(dict.fromkeys(Path(root) for root in roots))
-    incomplete = []
+    roots = list(dict.fromkeys(map(Path, roots)))
+    remarks: dict[str, None] = {}  # what was found by halves
     for candidate in (root / layout for root in roots for layout in layouts):
         try:
             missing = [need for need in needs if not exists(candidate / need)]
         except PermissionError as error:
-            incomplete.append(str(denied(error.filename)))
+            remarks[str(denied(error.filename))] = None
             continue
         if not missing:
             return candidate
         if len(missing) < len(needs):
-            incomplete.append(f"{candidate} is incomplete: it lacks {', '.join(missing)}")
-    looked = [f"  {root}" for root in roots]
-    below = f"each itself and below it {', '.join(layout for layout in layouts if layout)}"
-    raise DataError(
-        "\n".join([f"{title} was not found. Looked in", *looked, f"({below})", *dict.fromkeys(incomplete), fix])
-    )
+            remarks[f"{candidate} is incomplete: it lacks {', '.join(missing)}"] = None
+    below = f"(each itself and below it {', '.join(filter(None, layouts))})"
+    looked = [f"{title} was not found. Looked in", *(f"  {root}" for root in roots), below]
+    raise DataError("\n".join([*looked, *remarks, fix]))
 
 
 def exists(path: Path) -> bool:
-    """As Path.exists, which keeps quiet or not about what may not be looked at, by Python's version."""
+    """As Path.exists, but raise PermissionError in every version of Python."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -228,17 +198,12 @@ def exists(path: Path) -> bool:
     return True
 
 
-def _size(tensor: torch.Tensor) -> str:
-    return f"{tensor.shape[-1]} × {tensor.shape[-2]}"
-
-
 def evenly_spread(length: int, limit: int | None) -> list[int]:
     """Return `limit` indices spread evenly over range(length), ascending; all of them if `limit` is None or larger."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: it must be at least 1, or None for all")
-    if limit is None or limit >= length:
-        return list(range(length))
-    return [index * length // limit for index in range(limit)]
+    count = length if limit is None else min(limit, length)
+    return [index * length // count for index in range(count)]
 
 
 def class_frequencies(dataset: SegmentationDataset, limit: int | None = None, progress: bool = True) -> np.ndarray:
@@ -247,9 +212,7 @@ def class_frequencies(dataset: SegmentationDataset, limit: int | None = None, pr
     Reads labels only. With `limit`, so many images spread evenly over the split stand for it.
     """
     counts = torch.zeros(256, dtype=torch.int64)
-    indices = evenly_spread(len(dataset), limit)
-    for index in progress_bar(
-        indices, desc=f"{dataset.title} {dataset.split}: class frequencies", disable=not progress
-    ):
+    title = f"{dataset.title} {dataset.split}: class frequencies"
+    for index in progress_bar(evenly_spread(len(dataset), limit), desc=title, disable=not progress):
         counts += torch.bincount(dataset.label(index).flatten(), minlength=256)
     return counts[: dataset.num_classes].numpy()

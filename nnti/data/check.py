@@ -18,10 +18,9 @@ from nnti.progress import progress_bar
 
 __all__ = ["Checked", "check_dataset"]
 
-
 NEEDED = ("train", "val")
+HELD_OUT = ("val", "test")  # one of their images among those of `train` would make every result look better
 MOST_THREADS = 8  # more would crowd a network drive
-HELD_OUT = ("val", "test")  # an image of theirs among those of `train` would make every result look better
 
 
 @dataclass
@@ -49,9 +48,8 @@ def check_dataset(
     `root` and `arguments` are those of `nnti.data.load_dataset`. Raises DataError if the data set is not there at all.
     """
     check_choice("data set", name, DATASETS)
-    splits = NEEDED if name in MINIATURES else DATASETS[name].splits
     found, opened = Checked(name), {}
-    for split in splits:
+    for split in NEEDED if name in MINIATURES else DATASETS[name].splits:
         try:
             opened[split] = load_dataset(name, split, root, arguments)
         except FaultyFiles as error:
@@ -68,15 +66,14 @@ def check_dataset(
         raise DataError("\n".join(found.faults))
     found.title = next(iter(opened.values())).title
     found.samples = {split: len(dataset) for split, dataset in opened.items()}
-    pixels, digests = torch.zeros(256, dtype=torch.int64), {}
-    for image, faults, counts, digest in _inspected(opened, progress):
+    seen, digests = set(), {}
+    for image, faults, classes, digest in _inspected(opened, progress):
         found.faults += faults
-        pixels += counts
+        seen |= classes
         digests[image] = digest
     found.faults += _shared(opened, digests)
     if "train" in opened and not found.faults:  # what could not be read may hold any class
-        names = opened["train"].class_names
-        found.unseen = [name for number, name in enumerate(names) if not pixels[number]]
+        found.unseen = [name for number, name in enumerate(opened["train"].class_names) if number not in seen]
     return found
 
 
@@ -87,47 +84,32 @@ def _in_one_line(error: DataError) -> str:
     return next(iter(reasons), first.removesuffix(". Looked in"))
 
 
-def _shared(opened: dict[str, SegmentationDataset], digests: dict[Path, bytes | None]) -> list[str]:
+def _shared(opened: dict[str, SegmentationDataset], digests: dict[Path, bytes | None]) -> Iterator[str]:
     """Name images that are learned from and measured on, by name (some data sets have a folder per split) or content.
 
     `digests`: image → sum of its pixels, None for one that cannot be read.
     """
-    if "train" not in opened:
-        return []
-    train = opened["train"]
-    names = {train.image_name(image) for image, _ in train.files}
-    learned = {digests[image]: image for image, _ in train.files if digests[image] is not None}
-    faults = []
+    train = [image for image, _ in opened["train"].files] if "train" in opened else []
+    names = {opened["train"].image_name(image) for image in train}
+    learned = {digests[image]: image for image in train if digests[image] is not None}
     for split in (split for split in HELD_OUT if split in opened):
         for image, _ in opened[split].files:
             if opened[split].image_name(image) in names:
-                faults.append(f"{image} is in the split '{split}' and in 'train' as well: remove it from one of them")
+                yield f"{image} is in the split '{split}' and in 'train' as well: remove it from one of them"
             elif digests[image] in learned:
-                faults.append(
-                    f"{image} of the split '{split}' has the same pixels as {learned[digests[image]]} of 'train': "
-                    "remove one of them"
-                )
-    return faults
+                other = learned[digests[image]]
+                yield f"{image} of the split '{split}' has the same pixels as {other} of 'train': remove one of them"
 
 
 def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterator[tuple]:
-    """Yield (image file, faults, pixels of each class if it is an image of `train`, digest) for every pair of files."""
+    """Yield (image file, faults, classes in its label if it is an image of `train`, digest) for every pair of files."""
     tasks = {pair: (dataset, split) for split, dataset in reversed(opened.items()) for pair in dataset.files}
-    threads = min(MOST_THREADS, os.cpu_count() or 1)
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        progress_bar(total=len(tasks), unit="img", desc="checking", disable=not progress) as bar,
-    ):
-        waiting = list(tasks.items())
-        for first in range(0, len(waiting), 8 * threads):
-            for inspected in pool.map(_inspect, waiting[first : first + 8 * threads]):
-                bar.update()
-                yield inspected
+    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+        found = pool.map(_inspect, tasks.items())
+        yield from progress_bar(found, total=len(tasks), unit="img", desc="checking", disable=not progress)
 
 
-def _inspect(
-    task: tuple[tuple[Path, Path], tuple[SegmentationDataset, str]],
-) -> tuple[Path, list[str], torch.Tensor, bytes | None]:
+def _inspect(task: tuple) -> tuple[Path, list[str], set[int], bytes | None]:
     """Read an image and its label; a fault of one does not hide a fault of the other."""
     (image_path, label_path), (dataset, split) = task
     faults: list[str] = []
@@ -137,10 +119,10 @@ def _inspect(
         _noted(faults, dataset.check_label, label, label_path)
         if image is not None:
             _noted(faults, check_sizes, image, label, image_path, label_path)
-    counted = label if label is not None and split == "train" else torch.empty(0, dtype=torch.uint8)
-    stored = None if image is None else image.permute(1, 2, 0).contiguous().numpy()  # no copy: as Pillow reads it
-    digest = None if stored is None else hashlib.blake2b(stored, digest_size=16).digest()
-    return image_path, faults, torch.bincount(counted.flatten(), minlength=256), digest
+    learned = label is not None and split == "train"
+    classes = set(label.flatten().bincount().nonzero().flatten().tolist()) if learned else set()
+    digest = None if image is None else hashlib.blake2b(image.permute(1, 2, 0).numpy(), digest_size=16).digest()
+    return image_path, faults, classes, digest
 
 
 def _noted(faults: list[str], read: Callable, *arguments) -> torch.Tensor | None:

@@ -18,10 +18,7 @@ from nnti.data.images import read_index_png
 from nnti.errors import DataError, permissions_explained
 from nnti.folders import data_roots
 
-__all__ = ["Cityscapes", "count_files", "find_split", "to_label_ids", "to_train_ids"]
-
-
-File = tuple[str, str]  # image and label, as text: to make Path objects of 40,000 files would be most of the work
+__all__ = ["Cityscapes", "count_files", "find_split", "to_label_ids"]
 
 IMAGES, FINE, COARSE = "leftImg8bit", "gtFine", "gtCoarse"
 # split → (labels, folder) of its parts
@@ -34,15 +31,19 @@ SPLITS = {
     "val_coarse": [(COARSE, "val")],
     "train_extra": [(COARSE, "train_extra")],
 }
-PLACES = ("", "cityscapes", "Cityscapes")
+PLACES = ("", "cityscapes/", "Cityscapes/")
 # where an archive lands: in the folder itself, or in one of the archive's name
 UNPACKED = {
     IMAGES: ("leftImg8bit", "leftImg8bit_trainvaltest/leftImg8bit", "leftImg8bit_trainextra/leftImg8bit"),
     FINE: ("gtFine", "gtFine_trainvaltest/gtFine"),
     COARSE: ("gtCoarse", "gtCoarse/gtCoarse"),
 }
-IMAGE_ENDINGS = ("_leftImg8bit.png", "_leftImg8bit.jpg")  # as published; as re-encoded to save space
-ENCODINGS = ("labelIds", "labelTrainIds")  # as published; as converted with csCreateTrainIdLabelImgs
+# what is published comes last: images may be re-encoded to save space, labels converted by csCreateTrainIdLabelImgs
+ENDINGS = {
+    IMAGES: ("_leftImg8bit.jpg", "_leftImg8bit.png"),
+    FINE: ("_gtFine_labelTrainIds.png", "_gtFine_labelIds.png"),
+    COARSE: ("_gtCoarse_labelTrainIds.png", "_gtCoarse_labelIds.png"),
+}
 RELEASES_DIFFER = 2  # train_extra was published with 20,000 and with 19,998 images: so many may lack their label
 
 ACCOUNT = """\
@@ -59,18 +60,15 @@ Only to see results: python -m nnti predict RUN IMAGES needs no labels"""
 
 _CLASSES = sorted((label for label in LABELS if 0 <= label.trainId < IGNORE_INDEX), key=lambda label: label.trainId)
 _CATEGORIES = dict(sorted((label.categoryId, label.category) for label in LABELS))
-_UNKNOWN = 254  # in the tables below: there is no such number in the files' encoding
 
-_TRAIN_ID_OF = np.full(256, _UNKNOWN, dtype=np.uint8)
+# values that the encodings do not know stay as they are, for `check_label` to refuse
+_FROM_LABEL_IDS = np.arange(256, dtype=np.uint8)
 for _label in LABELS:
-    _TRAIN_ID_OF[_label.id % 256] = _label.trainId % 256  # −1, the licence plate's, is 255 in eight bits: void
-
-_LABEL_ID_OF = np.full(256, _UNKNOWN, dtype=np.uint8)
-_LABEL_ID_OF[: len(_CLASSES)] = [label.id for label in _CLASSES]
-_LABEL_ID_OF[IGNORE_INDEX] = 0  # "unlabeled"
-
-_STORED_TRAIN_IDS = np.arange(256, dtype=np.uint8)  # other values stay, for `check_label` to refuse
-_STORED_TRAIN_IDS[254] = IGNORE_INDEX  # some converters keep licence plates, −1, apart from the other void
+    _FROM_LABEL_IDS[_label.id] = _label.trainId % 256  # both are −1 for the licence plate: 255 in eight bits, void
+_FROM_TRAIN_IDS = np.arange(256, dtype=np.uint8)
+_FROM_TRAIN_IDS[254] = IGNORE_INDEX  # some converters keep licence plates apart from the other void
+_TO_LABEL_IDS = np.zeros(256, dtype=np.uint8)  # 0 is "unlabeled"
+_TO_LABEL_IDS[: len(_CLASSES)] = [label.id for label in _CLASSES]
 
 
 class Cityscapes(SegmentationDataset):
@@ -103,29 +101,13 @@ class Cityscapes(SegmentationDataset):
 
     def read_label(self, path: Path) -> torch.Tensor:
         """Read one file of label ids, or of train ids, as class numbers: uint8 (H, W)."""
-        stored = read_index_png(path)
-        if path.stem.endswith("_labelTrainIds"):
-            return torch.from_numpy(_STORED_TRAIN_IDS[stored])
-        try:
-            return torch.from_numpy(to_train_ids(stored))
-        except ValueError as error:
-            raise DataError(f"{path}: {error}; if the file was converted, restore the original") from None
-
-
-def to_train_ids(label_ids: ArrayLike) -> np.ndarray:
-    """Turn label ids (0 to 33, and −1 or 255 for the licence plate) into class numbers, uint8, void 255.
-
-    Raises ValueError for other numbers.
-    """
-    return _look_up(_TRAIN_ID_OF, np.asarray(label_ids), "label ids of Cityscapes, which are 0 to 33")
+        table = _FROM_TRAIN_IDS if path.stem.endswith("_labelTrainIds") else _FROM_LABEL_IDS
+        return torch.from_numpy(table[read_index_png(path)])
 
 
 def to_label_ids(train_ids: ArrayLike) -> np.ndarray:
-    """Turn class numbers into the label ids that the benchmark's server expects, uint8; void becomes 0, "unlabeled".
-
-    Raises ValueError for other numbers.
-    """
-    return _look_up(_LABEL_ID_OF, np.asarray(train_ids), "classes of Cityscapes, which are 0 to 18 and 255 for void")
+    """Turn class numbers into the label ids that the benchmark's server expects, uint8; void becomes 0, "unlabeled"."""
+    return _TO_LABEL_IDS[np.asarray(train_ids)]
 
 
 def find_split(part: str, folder: str, root: str | Path | None = None) -> Path:
@@ -134,65 +116,46 @@ def find_split(part: str, folder: str, root: str | Path | None = None) -> Path:
     Raises DataError with the fix.
     """
     roots = data_roots() if root is None else [Path(root).expanduser()]
-    layouts = [f"{place}/{unpacked}".lstrip("/") for place in PLACES for unpacked in UNPACKED[part]]
+    layouts = [place + unpacked for place in PLACES for unpacked in UNPACKED[part]]
     fix = FIX + FIX_TEST if (part, folder) == (FINE, "test") else FIX
     return find_root(f"Cityscapes: {part}/{folder}", roots, layouts, (folder,), fix) / folder
 
 
 def count_files(folder: Path, part: str) -> int:
     """Return how many images of a split's folder (as `find_split` returns it) have a file of `part`."""
-    return sum(len(_listing(folder / city, part)) for city in _cities(folder))
+    return len(_listing(folder, part))
 
 
-def _pairs(part: str, split: str, root: str | Path | None) -> list[File]:
+def _pairs(part: str, split: str, root: str | Path | None) -> list[tuple[str, str]]:
     """Return the (image, label) files of one part of a split; raise DataError if images have no label."""
-    images, labels = find_split(IMAGES, split, root), find_split(part, split, root)
-    pairs, bare = [], []
-    for city in _cities(images):
-        here, there = images / city, labels / city
-        known = _listing(there, part)
-        for name, file in sorted(_listing(here, IMAGES).items()):
-            if name in known:
-                pairs.append((os.path.join(here, file), os.path.join(there, known[name])))
-            else:
-                bare.append(f"{city}/{name}")
-    if not pairs and not bare:
-        raise DataError(f"{images} holds no images CITY/NAME{IMAGE_ENDINGS[0]}; delete the empty folder.\n{FIX}")
-    if len(bare) > (RELEASES_DIFFER if split == "train_extra" and pairs else 0):
-        raise DataError(_without_label(bare, labels, part))
+    pictures, folder = find_split(IMAGES, split, root), find_split(part, split, root)
+    images, labels = _listing(pictures, IMAGES), _listing(folder, part)
+    if not images:
+        raise DataError(f"{pictures} holds no images CITY/NAME_leftImg8bit.png; delete the empty folder.\n{FIX}")
+    pairs = [(images[name], labels[name]) for name in sorted(images) if name in labels]
+    if len(images) - len(pairs) > (RELEASES_DIFFER if split == "train_extra" and pairs else 0):
+        bare = sorted(f"{city}/{name}" for city, name in images.keys() - labels.keys())
+        archive = {FINE: "gtFine_trainvaltest.zip", COARSE: "gtCoarse.zip"}[part]
+        raise DataError(
+            f"{len(bare)} images have no label file CITY/NAME_{part}_labelIds.png (or _labelTrainIds.png) in {folder}: "
+            f"{', '.join(bare[:3])}{', …' * (len(bare) > 3)}. Unpack {archive} again, or remove these images"
+            + (FIX_TEST if split == "test" else "")
+        )
     return pairs
 
 
-def _without_label(bare: list[str], labels: Path, part: str) -> str:
-    archive = {FINE: "gtFine_trainvaltest.zip", COARSE: "gtCoarse.zip"}[part]
-    first = ", ".join(bare[:3]) + (", …" if len(bare) > 3 else "")
-    return (
-        f"{len(bare)} images have no label file CITY/NAME_{part}_labelIds.png (or _labelTrainIds.png) in {labels}: "
-        f"{first}. Unpack {archive} again, or remove these images" + (FIX_TEST if labels.name == "test" else "")
-    )
+def _listing(folder: Path, part: str) -> dict[tuple[str, str], str]:
+    """Return {(city, name of the image): file} of a split's images or labels, from one listing a folder.
 
-
-def _cities(folder: Path) -> list[str]:
+    Files are text: to make Path objects of 40,000 would be most of the work.
+    """
+    found = {}
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _listing(folder: Path, part: str) -> dict[str, str]:
-    """Return {name of the image: file} of a city's images or labels, preferring what is published; empty if absent."""
-    endings = IMAGE_ENDINGS if part == IMAGES else [f"_{part}_{encoding}.png" for encoding in ENCODINGS]
-    try:
-        files = [file for file in os.listdir(folder) if not file.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    return {file.removesuffix(end): file for end in reversed(endings) for file in files if file.endswith(end)}
-
-
-def _look_up(table: np.ndarray, values: np.ndarray, what: str) -> np.ndarray:
-    if not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"values of type {values.dtype} are not {what}")
-    outside = values.size > 0 and (values.min() < -1 or values.max() > 255)
-    found = None if outside else table[values]  # −1 is the last entry, 255
-    if found is None or (found == _UNKNOWN).any():
-        wrong = [value for value in np.unique(values).tolist() if not -1 <= value <= 255 or table[value] == _UNKNOWN]
-        raise ValueError(f"{wrong} are not {what}")
+        cities = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    for city in cities:
+        files = [file for file in os.listdir(city.path) if not file.startswith(".")]
+        for ending in ENDINGS[part]:
+            for file in files:
+                if file.endswith(ending):
+                    found[city.name, file.removesuffix(ending)] = os.path.join(city.path, file)
     return found

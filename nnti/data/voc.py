@@ -18,9 +18,6 @@ from nnti.folders import data_roots
 
 __all__ = ["VOC", "find_sbd", "find_voc", "read_sbd_label", "sbd_names", "voc_colormap"]
 
-
-File = tuple[Path, Path]  # (image, label)
-
 LAYOUTS = (
     "",
     "VOCdevkit/VOC2012",
@@ -31,14 +28,7 @@ LAYOUTS = (
     "VOC2012_train_val/VOC2012_train_val",
     "VOC2012_train_val",
 )
-SBD_LAYOUTS = (
-    "",
-    "sbd",
-    "SBD",
-    "benchmark_RELEASE/dataset",
-    "sbd/benchmark_RELEASE/dataset",
-    "SBD/benchmark_RELEASE/dataset",
-)
+SBD_LAYOUTS = [place + inside for place in ("", "sbd/", "SBD/") for inside in ("", "benchmark_RELEASE/dataset")]
 MASKS, LISTS = "SegmentationClass", "ImageSets/Segmentation"
 
 VOC_FIX = """\
@@ -57,13 +47,9 @@ def voc_colormap(count: int) -> np.ndarray:
 
     The bits of a class number, lowest first, are dealt in turn to R, G and B, whose bits fill from the top down.
     """
-    numbers = np.arange(count)
-    palette = np.zeros((count, 3), dtype=np.uint8)
-    for level in range(8):
-        for channel in range(3):
-            bit = (numbers >> (3 * level + channel)) & 1
-            palette[:, channel] |= (bit << (7 - level)).astype(np.uint8)
-    return palette
+    numbers = np.arange(count)[:, None]
+    bits = sum((numbers >> (3 * level + np.arange(3)) & 1) << (7 - level) for level in range(8))
+    return bits.astype(np.uint8)
 
 
 class VOC(SegmentationDataset):
@@ -120,45 +106,39 @@ def read_sbd_label(path: Path) -> np.ndarray:
     try:
         with open(path, "rb") as file:
             label = loadmat(file)["GTcls"][0]["Segmentation"][0]
-        numbers = np.ascontiguousarray(label, dtype=np.uint8)
+        return np.ascontiguousarray(label, dtype=np.uint8)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; unpack SBD again: python -m nnti data sbd") from None
     except PermissionError:
         raise denied(path) from None
     except Exception as error:  # scipy raises whatever the damage leads to
         raise DataError(f"{path} is not a label file of SBD ({error!r}); copy or download it again") from error
-    if not np.array_equal(numbers, label):
-        raise DataError(f"{path} holds other label values than whole numbers from 0 to 255; copy or download it again")
-    return numbers
 
 
 def _roots(root: str | Path | None) -> list[Path]:
     return data_roots() if root is None else [Path(root).expanduser()]
 
 
-def _voc_files(voc: Path, split: str) -> list[File]:
+def _voc_files(voc: Path, split: str) -> list[tuple[Path, Path]]:
     names = read_list(voc / LISTS / f"{split}.txt")
     return [(voc / "JPEGImages" / f"{name}.jpg", voc / MASKS / f"{name}.png") for name in names]
 
 
-def _train_aug_files(voc: Path, root: str | Path | None) -> list[File]:
+def _train_aug_files(voc: Path, root: str | Path | None) -> list[tuple[Path, Path]]:
     """VOC's own files for VOC train, SBD's for the others; sorted by name."""
-    files = {image.stem: (image, label) for image, label in _voc_files(voc, "train")}
+    files = {image.stem: (image, label) for image, label in [*_sbd_files(voc, root), *_voc_files(voc, "train")]}
     held_out = {image.stem for image, _ in _voc_files(voc, "val")}
-    for image, label in _sbd_files(voc, root):
-        if image.stem not in held_out:
-            files.setdefault(image.stem, (image, label))
-    return [files[name] for name in sorted(files)]
+    return [files[name] for name in sorted(files.keys() - held_out)]
 
 
-def _sbd_files(voc: Path, root: str | Path | None) -> list[File]:
+def _sbd_files(voc: Path, root: str | Path | None) -> list[tuple[Path, Path]]:
     """All of SBD, from VOC2012/SegmentationClassAug/ if somebody has put it there, else from its .mat files."""
     images, ready = voc / "JPEGImages", voc / "SegmentationClassAug"
     if ready.is_dir():
         names = [name.removesuffix(".png") for name in os.listdir(ready) if name.endswith(".png")]
         return [(images / f"{name}.jpg", ready / f"{name}.png") for name in names]
     sbd = find_sbd(*_roots(root), *data_roots(), voc, voc.parent, voc.parent.parent, voc=voc)
-    own = sbd / "img"
-    known = set(os.listdir(images)) if own.is_dir() else None  # one listing instead of a stat per image
-    folder = {name: images if known is None or f"{name}.jpg" in known else own for name in sbd_names(sbd)}
-    return [(folder[name] / f"{name}.jpg", sbd / "cls" / f"{name}.mat") for name in folder]
+    own = sbd / "img" if (sbd / "img").is_dir() else images
+    known = set(os.listdir(images))  # one listing instead of a stat per image
+    files = [f"{name}.jpg" for name in sbd_names(sbd)]
+    return [((images if file in known else own) / file, (sbd / "cls" / file).with_suffix(".mat")) for file in files]
