@@ -161,6 +161,33 @@ def save_cityscapes(stem: Path, label: np.ndarray) -> None:
     stem.with_name(f"{stem.name}_polygons.json").write_text(json.dumps(polygons))
 
 
+# a folder of one's own
+OWN = [f"{place}/photo{number}" for place in ("park", "town") for number in range(5)]
+ROWS = [("ground", 0, 0, 0), ("tree", 0, 128, 0), ("car", 128, 0, 0), ("void", 255, 255, 255)]
+COLOURS = np.array([row[1:] for row in ROWS], dtype=np.uint8)
+CSV = "name,red,green,blue\n" + "".join(f"{','.join(map(str, row))}\n" for row in ROWS)
+
+
+def write_folder(root: Path, kind: str = "values", names=OWN) -> Path:
+    """Write images/ and masks/ with masks of "values" (grey), of a "palette", or of "colours"; return the root."""
+    for name in names:
+        label = own_label(name)
+        save_image(root / "images" / f"{name}.png", draw_image(name))
+        if kind == "colours":
+            label = COLOURS[np.where(label == 255, 3, label)]
+        (save_palette if kind == "palette" else save_image)(root / "masks" / f"{name}.png", label)
+    if kind == "colours":
+        (root / "colours.csv").write_text(CSV)
+    else:
+        (root / "classes.txt").write_text("ground\ntree\ncar\n")
+    return root
+
+
+def own_label(name: str) -> np.ndarray:
+    """Classes 0, 1, 2 and void, 255."""
+    return draw_label(name, 3, 255)
+
+
 def sbd_label(name: str) -> np.ndarray:
     """SBD's label differs from VOC's of the same image, and has no void."""
     return draw_label(name, 21, None, "sbd")

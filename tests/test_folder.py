@@ -1,6 +1,5 @@
-"""One's own data: a folder of images and masks, from its files to a trained network and back."""
+"""One's own data, from its files to a trained network, and `data check`, which tells all faults at once."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,30 +9,38 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from own_folder import CSV, NAMES, ROWS, TABLE, fault_of, label_of, mask_path, write_folder
+from layouts import COLOURS, CSV, OWN, ROWS, own_label, write_folder
 from PIL import Image
 
-from nnti.__main__ import main
-from nnti.data import CamVid, DataError, Folder, attach_cache, available, load_dataset
-from nnti.data.masks import distinct_colours
-from nnti.errors import RunError, SettingError
+from nnti.data import VOC, DataError, Folder, attach_cache, available, load_dataset
+from nnti.data.check import check_dataset
+from nnti.errors import RunError
 from nnti.experiment import Experiment
-from nnti.figures import best_and_worst
-from nnti.folders import data_roots
-from nnti.loaders import load_split
 from nnti.models.saved import load_model
 from nnti.training.loop import fit
-from nnti.training.run_folder import RunFolder
-
-SETTINGS = ["epochs=1", "val_every=1", "base_size=48", "crop_size=32", "val_size=32", "batch_size=2"]
 
 
 @pytest.fixture
 def places(tmp_path, monkeypatch) -> Path:
-    for name in ("data", "runs", "figures", "cache"):
+    for name in ("data", "runs", "cache"):
         monkeypatch.setenv(f"NNTI_{name.upper()}", str(tmp_path / name))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def mask_path(root: Path, name: str) -> Path:
+    return root / "masks" / f"{name}.png"
+
+
+def names(dataset: Folder) -> list[str]:
+    return [dataset.image_name(image) for image, _ in dataset.files]
+
+
+def fault_of(root: Path, **arguments) -> str:
+    """The error of opening a folder, or else of reading all of it."""
+    with pytest.raises(DataError) as error:
+        list(Folder(root, **arguments))
+    return str(error.value)
 
 
 # what is read
@@ -43,137 +50,110 @@ def places(tmp_path, monkeypatch) -> Path:
 def test_images_and_labels_come_back(tmp_path, kind):
     root = write_folder(tmp_path / "my data", kind)
     both = [Folder(root, split) for split in ("train", "val")]
-    found = [dataset.image_name(image) for dataset in both for image, _ in dataset.files]
-    assert sorted(found) == NAMES and [len(dataset) for dataset in both] == [8, 2]
+    assert [len(dataset) for dataset in both] == [8, 2] and sorted(names(both[0]) + names(both[1])) == OWN
     for dataset in both:
         assert (dataset.title, dataset.class_names) == ("my data", ("ground", "tree", "car"))
-        for index, (image, _) in enumerate(dataset.files):
-            name = dataset.image_name(image)
-            pixels, label = dataset[index]
-            np.testing.assert_array_equal(pixels.permute(1, 2, 0), layouts.draw_image(name))
-            np.testing.assert_array_equal(label, label_of(name))
-    own = np.array(layouts.voc_palette()).reshape(-1, 3)[:3]
-    colours = {"values": distinct_colours(3), "palette": own, "colours": TABLE[:3]}[kind]
-    np.testing.assert_array_equal(both[0].palette, colours)
-    assert both[0].void_color == {"colours": (255, 255, 255)}.get(kind, (224, 224, 192))
+        for name, (image, label) in zip(names(dataset), dataset, strict=True):
+            np.testing.assert_array_equal(image.permute(1, 2, 0), layouts.draw_image(name))
+            np.testing.assert_array_equal(label, own_label(name))
+    table = COLOURS if kind == "colours" else np.array(layouts.voc_palette()).reshape(-1, 3)
+    np.testing.assert_array_equal(both[0].palette, table[:3])
+    assert both[0].void_color == tuple(table[-1]) if kind == "colours" else (224, 224, 192)
 
 
 def test_values_may_have_void_among_the_names_or_as_arguments(tmp_path):
     root = write_folder(tmp_path)
     (root / "classes.txt").write_text("ground\nVoid\ncar\n")
     dataset = Folder(root)
-    expected = np.array([0, 255, 1], dtype=np.uint8)
-    name = dataset.image_name(dataset.files[0][0])
-    raw = label_of(name)
-    np.testing.assert_array_equal(dataset[0][1], np.where(raw == 255, 255, expected[np.minimum(raw, 2)]))
+    raw = own_label(names(dataset)[0])
     assert dataset.class_names == ("ground", "car")
+    np.testing.assert_array_equal(dataset[0][1], np.array([0, 255, 1])[np.where(raw == 255, 1, raw)])
     two = Folder(root, classes=["ground", "tree"], void=[2, 255])
     np.testing.assert_array_equal(two[0][1], np.where(raw >= 2, 255, raw))
 
 
-@pytest.mark.parametrize("form", ["list", "dict", "frame", "json", "semicolons"])
+@pytest.mark.parametrize("form", ["list", "dict", "frame", "semicolons"])
 def test_a_colour_table_has_many_forms(tmp_path, form):
     root = write_folder(tmp_path, "colours")
     expected = Folder(root)
     table = {
-        "list": ROWS,
+        "list": [list(row) for row in ROWS],  # as JSON has it
         "dict": {name: colour for name, *colour in ROWS},
         "frame": pd.DataFrame(ROWS, columns=["name", "red", "green", "blue"]),
-        "json": json.loads(json.dumps(ROWS)),
     }.get(form)
     if form == "semicolons":  # as Excel writes it in some countries
-        (root / "colours.csv").write_text("\ufeff" + CSV.replace(",", ";").replace("\n", "\r\n"), encoding="utf-8")
-    else:
-        (root / "colours.csv").unlink()
+        text = "\ufeff" + CSV.replace(",", ";").replace("\n", "\r\n") + ";;;\r\n"
+        (root / "colours.csv").write_text(text, encoding="utf-8")
     dataset = Folder(root, colours=table)
-    assert dataset.encoding == expected.encoding
-    assert torch.equal(dataset[0][1], expected[0][1])
+    assert dataset.encoding == expected.encoding and torch.equal(dataset[0][1], expected[0][1])
 
 
 def test_colours_are_read_whatever_mode_shows_them(tmp_path):
     root = write_folder(tmp_path, "colours")
-    for name, mode in zip(NAMES, ("P", "RGBA"), strict=False):
+    for name, mode in zip(OWN, ("P", "RGBA"), strict=False):
         Image.open(mask_path(root, name)).convert(mode, palette=Image.Palette.ADAPTIVE).save(mask_path(root, name))
-    for split in ("train", "val"):
-        dataset = Folder(root, split)
-        for index, (image, _) in enumerate(dataset.files):
-            np.testing.assert_array_equal(dataset[index][1], label_of(dataset.image_name(image)))
+    for dataset in (Folder(root), Folder(root, "val")):
+        for name, (_, label) in zip(names(dataset), dataset, strict=True):
+            np.testing.assert_array_equal(label, own_label(name))
 
 
 def test_black_and_white_masks_are_colours_or_values_but_never_void_by_chance(tmp_path):
     root = write_folder(tmp_path)
-    for name in NAMES:
-        layouts.save_image(mask_path(root, name), np.where(label_of(name) == 1, 255, 0).astype(np.uint8))
     (root / "classes.txt").write_text("ground\ntree\n")
-    assert "white is a class, write a colours.csv" in fault_of(root)
+    for name in OWN:
+        layouts.save_image(mask_path(root, name), np.where(own_label(name) == 1, 255, 0).astype(np.uint8))
+    assert "If white is a class, write a colours.csv" in fault_of(root)
     assert 255 in Folder(root, void=[255])[0][1]
     (root / "classes.txt").unlink()
     dataset = Folder(root, colours={"ground": (0, 0, 0), "tree": (255, 255, 255)})
-    np.testing.assert_array_equal(dataset[0][1], label_of(dataset.image_name(dataset.files[0][0])) == 1)
-    for name in NAMES:
+    np.testing.assert_array_equal(dataset[0][1], own_label(names(dataset)[0]) == 1)
+    for name in OWN:
         Image.open(mask_path(root, name)).convert("1").save(mask_path(root, name))
     assert torch.equal(Folder(root, classes=["ground", "tree"])[0][1], dataset[0][1])
 
 
-def test_generated_colours_are_far_apart_from_each_other_and_from_void():
-    colours = distinct_colours(255).astype(int)
-    for count, distance in ((5, 150), (20, 80), (255, 35)):
-        some = np.concatenate([colours[:count], [Folder.void_color]])
-        apart = np.linalg.norm(some[:, None] - some, axis=-1) + 1000 * np.eye(count + 1)
-        assert apart.min() > distance
-    np.testing.assert_array_equal(distinct_colours(7), colours[:7])
-
-
 def test_a_palette_of_greys_is_nobodys_choice(tmp_path):
     root = write_folder(tmp_path, "palette")
-    for name in NAMES:
+    for name in OWN:
         mask = Image.open(mask_path(root, name))
         mask.putpalette([grey for grey in range(256) for _ in range(3)])
         mask.save(mask_path(root, name))
-    np.testing.assert_array_equal(Folder(root).palette, distinct_colours(3))
+    np.testing.assert_array_equal(Folder(root).palette, VOC.palette[:3])
 
 
 # splits
 
 
-def test_the_split_depends_on_names_and_seed_alone(tmp_path, monkeypatch):
+def test_the_split_depends_on_names_and_seed_alone(tmp_path):
     root = write_folder(tmp_path / "one")
-    walk = os.walk
-
-    def backwards(*arguments, **options):
-        for place, folders, names in walk(*arguments, **options):
-            folders.sort(reverse=True)
-            yield place, folders, names[::-1]
-            folders.sort(reverse=True)
-
-    def names(root, split, **arguments):
-        dataset = Folder(root, split, **arguments)
-        return [dataset.image_name(image) for image, _ in dataset.files]
-
-    val = names(root, "val")
+    val = names(Folder(root, "val"))
     assert val == ["park/photo4", "town/photo1"]  # the same on every machine
-    monkeypatch.setattr(os, "walk", backwards)
-    shutil.copytree(root, tmp_path / "two")
-    assert names(tmp_path / "two", "val") == val
-    assert sorted(val + names(root, "train")) == NAMES
-    assert names(root, "val", val_share=0.5)[:] != val and len(names(root, "val", val_share=0.5)) == 5
-    assert len({tuple(names(root, "val", seed=seed)) for seed in range(8)}) > 3
-    assert len(names(root, "val", val_share=0.001)) == len(names(root, "train", val_share=0.999)) == 1
+    assert sorted(val + names(Folder(root))) == OWN
+    (tmp_path / "two").mkdir()
+    for name in reversed(OWN):  # a disk lists its files in any order
+        for part in ("images", "masks"):
+            target = tmp_path / "two" / part / f"{name}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / part / f"{name}.png", target)
+    shutil.copy(root / "classes.txt", tmp_path / "two")
+    assert names(Folder(tmp_path / "two", "val")) == val
+    assert len(Folder(root, "val", val_share=0.5)) == 5
+    assert len({tuple(names(Folder(root, "val", seed=seed))) for seed in range(8)}) > 3
+    assert len(Folder(root, "val", val_share=0.001)) == len(Folder(root, "train", val_share=0.999)) == 1
 
 
 def test_lists_say_what_is_in_a_split(tmp_path):
     root = write_folder(tmp_path)
     layouts.write_list(root / "train.txt", ["town/photo1", "park/photo0.png", "park\\photo2"])
     layouts.write_list(root / "val.txt", ["town/photo3"])
-    dataset = Folder(root)
-    assert [dataset.image_name(image) for image, _ in dataset.files] == ["town/photo1", "park/photo0", "park/photo2"]
+    assert names(Folder(root)) == ["town/photo1", "park/photo0", "park/photo2"]
     assert "leave out val_share and seed" in fault_of(root, seed=1)
     layouts.write_list(root / "val.txt", ["town/photo1", "town/foto4"])
-    fault = fault_of(root)
-    assert "'town/photo1', which is in train.txt already" in fault
-    assert "'town/foto4', which is no image with a mask; did you mean 'town/photo4'" in fault
+    assert "town/foto4, which is no image with a mask (did you mean town/photo4" in fault_of(root, split="val")
+    faults = check_dataset("folder", root, progress=False).faults
+    assert len(faults) == 2 and "in the split 'val' and in 'train' as well" in faults[1]
     (root / "val.txt").unlink()
-    assert "train.txt but no val.txt" in fault_of(root)
+    assert "has train.txt alone" in fault_of(root)
 
 
 def test_relative_roots_are_looked_for_here_and_then_in_the_data_roots(places):
@@ -182,7 +162,7 @@ def test_relative_roots_are_looked_for_here_and_then_in_the_data_roots(places):
     here = write_folder(places / "mine")
     assert Folder("mine").root == here
     fault = fault_of("mien")
-    assert all(str(root / "mien") in fault for root in (places, *data_roots())) and "root=" in fault
+    assert all(str(root / "mien") in fault for root in (places, places / "data")) and "root=" in fault
 
 
 # as an experiment
@@ -190,25 +170,15 @@ def test_relative_roots_are_looked_for_here_and_then_in_the_data_roots(places):
 
 def test_dataset_arguments_are_checked(places):
     write_folder(places / "mine")
-    tiny = Experiment.load("enet_folder")
-    assert len(load_split(tiny.replace(dataset_arguments={"root": "mine", "val_share": 0.5}), "val")) == 5
+    assert len(load_dataset("folder", "val", arguments={"root": "mine", "val_share": 0.5})) == 5
     assert available("folder", {"root": "mine"}) and not available("folder", {"root": "yours"})
-    assert not available("folder")
-    for arguments, message in (
-        ({}, "needs to know where it lies"),
-        ({"root": "mine", "val_shar": 0.1}, "'val_shar' is not one of root, .*did you mean 'val_share'"),
-    ):
-        with pytest.raises(DataError, match=message):
-            load_split(tiny.replace(dataset_arguments=arguments), "train")
-    with pytest.raises(DataError, match="'camvid' takes none.*set dataset to folder"):
-        load_dataset("camvid", "train", arguments={"root": "mine"})
-    with pytest.raises(SettingError, match="dataset_arguments must hold plain JSON"):
-        tiny.replace(dataset_arguments={"colours": pd.DataFrame()})
-    before = {key: value for key, value in tiny.to_dict().items() if key != "dataset_arguments"}
-    assert Experiment.from_dict(before) == tiny  # as written before there was this setting
+    with pytest.raises(DataError, match="needs to know where it lies.*--root PATH"):
+        load_dataset("folder", "train")
+    with pytest.raises(DataError, match="'val_shar' is not one of root, .*did you mean 'val_share'"):
+        load_dataset("folder", "train", arguments={"root": "mine", "val_shar": 0.1})
 
 
-def test_a_decoded_copy_is_made_anew_when_the_classes_change(places):
+def test_a_decoded_copy_is_made_anew_when_the_colours_or_the_split_change(places):
     root = write_folder(places / "mine", "colours")
     first = Folder(root)
     assert attach_cache(first, "disk", progress=False) == "disk"
@@ -219,83 +189,185 @@ def test_a_decoded_copy_is_made_anew_when_the_classes_change(places):
         assert attach_cache(other, "disk", build=False) == "none"
 
 
-def test_from_a_folder_to_a_trained_network_and_back(places, capsys):
-    write_folder(places / "my_data", "colours")
-    command = ["train", "enet_folder", "--quiet", "--set", 'dataset_arguments={"root": "my_data"}', *SETTINGS]
-    assert main(command) == 0
-    assert "epoch 1/1  train loss" in capsys.readouterr().out
-    run = RunFolder(places / "runs" / "enet_folder")
-    _, checkpoint = load_model(run.best)
-    assert checkpoint["class_names"] == ["ground", "tree", "car"] and checkpoint["palette"] == TABLE[:3].tolist()
-    assert checkpoint["experiment"]["dataset_arguments"] == {"root": "my_data"}
-    assert run.record()["data"]["title"] == "my_data"
-
-    assert main(["evaluate", "enet_folder", "--quiet"]) == 0
-    score = run.record()["validation"]["full"]["mean_iou"]
-    assert f"mean IoU {score:.4f}" in capsys.readouterr().out
-    Image.fromarray(layouts.draw_image("photo7")).save("photo.jpg")
-    assert main(["predict", "enet_folder", "photo.jpg", "--output", "out"]) == 0
-    assert Image.open("out/photo_labels.png").getpalette()[:9] == TABLE[:3].flatten().tolist()
-    assert main(["analyze", "enet_folder", "--quiet", "--output", "figures"]) == 0
-    analysis = run.analysis()
-    assert [image["image"] for image in analysis["images"]] == ["park/photo4", "town/photo1"]
-    shown = best_and_worst(run, analysis).texts
-    assert any("enet_folder: ENet on my_data (8 train / 2 val images)" in text.get_text() for text in shown)
-
-    assert main([*command[: -len(SETTINGS)], *SETTINGS, "epochs=2", "--extend"]) == 0
-    assert "goes on after epoch 1" in capsys.readouterr().out
-    (places / "my_data/colours.csv").write_text(CSV.replace("tree,", "bush,"))
-    for refused in (["evaluate", "enet_folder"], ["analyze", "enet_folder"], command):
-        assert main([*refused, "--quiet"] if refused is not command else [*refused, "epochs=2"]) == 1
-        assert "was trained with 3 classes (ground, tree, car)" in capsys.readouterr().err
-
-
-def test_from_python_and_from_any_base(places):
-    root = write_folder(places / "mine", "palette")
-    tiny = {"epochs": 1, "base_size": 48, "crop_size": 32, "val_size": 32, "batch_size": 2}
-    experiment = Experiment.load("r2unet_cityscapes_miniature").replace(
-        name="mine", dataset="folder", dataset_arguments={"root": str(root), "void": 255}, **tiny
+def test_any_experiment_trains_on_a_folder_and_remembers_its_classes(places):
+    root = write_folder(places / "mine", "colours")
+    tiny = {"epochs": 1, "val_every": 1, "base_size": 48, "crop_size": 32, "val_size": 32, "batch_size": 2}
+    experiment = Experiment.load("enet_voc_miniature").replace(
+        name="mine", dataset="folder", dataset_arguments={"root": "mine"}, **tiny
     )
     run = fit(experiment, progress=False)
-    assert len(list(run)) == 1
-    assert load_model(run.run.best)[1]["palette"] == run.train_data.palette.tolist()
-    (root / "classes.txt").write_text("tree\nground\ncar\n")
+    assert len(list(run)) == 1 and run.run.record()["data"]["title"] == "mine"
+    _, checkpoint = load_model(run.run.best)
+    assert checkpoint["class_names"] == ["ground", "tree", "car"] and checkpoint["palette"] == COLOURS[:3].tolist()
+    (root / "colours.csv").write_text(CSV.replace("tree,", "bush,"))
     with pytest.raises(RunError, match="was trained with 3 classes"):
         fit(experiment, progress=False)
 
 
-def test_check_takes_the_arguments_of_a_folder(places, capsys):
-    write_folder(places / "mine")
-    (places / "mine/images").rename(places / "mine/photos")
-    command = ["data", "check", "folder", "--root", "mine", "--quiet"]
-    assert main(command) == 1
-    assert "lacks the folder images (it holds masks, photos)" in capsys.readouterr().err
-    assert main([*command, "--set", "images=photos", "val_share=0.5"]) == 0
-    assert "mine: images in train 5, val 5; no faults" in capsys.readouterr().out
-    assert main(["data", "check", "folder"]) == 1
-    assert "--root PATH" in capsys.readouterr().err
-    assert main(["data", "camvid", "--set", "void=1"]) == 1
-    assert "--set goes with check only" in capsys.readouterr().err
+# faults
 
 
-def test_real_labels_come_back_through_their_colours(tmp_path):
-    if not available("camvid"):
-        pytest.skip("CamVid is not here: python -m nnti data camvid")
-    camvid = CamVid("val")
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    colours[: camvid.num_classes] = camvid.palette
-    for index in range(0, 100, 20):
-        image, label = camvid[index]
-        name = camvid.files[index][0].stem
-        layouts.save_image(tmp_path / "images" / f"{name}.png", image.permute(1, 2, 0).numpy())
-        layouts.save_image(tmp_path / "masks" / f"{name}.png", colours[label.numpy()])
-    table = dict(zip(camvid.class_names, camvid.palette.tolist(), strict=True)) | {"void": camvid.void_color}
-    by_name = {image.stem: index for index, (image, _) in enumerate(camvid.files)}
-    seen = 0
-    for split in ("train", "val"):
-        folder = Folder(tmp_path, split, colours=table)
-        assert folder.class_names == camvid.class_names
-        for index, (image, _) in enumerate(folder.files):
-            assert torch.equal(folder[index][1], camvid[by_name[image.stem]][1])
-            seen += 1
-    assert seen == 5
+def test_all_faults_of_pairing_are_told_at_once(tmp_path):
+    root = write_folder(tmp_path / "mine")
+    a, b, c, d, e, f, *_ = OWN
+    mask_path(root, a).unlink()
+    mask_path(root, b).rename(mask_path(root, f"{b}_mask"))
+    shutil.copy(root / "images" / f"{c}.png", root / "images" / f"{c}.JPG")
+    Image.open(mask_path(root, d)).save(mask_path(root, d).with_suffix(".jpg"))
+    mask_path(root, d).unlink()
+    (root / "images" / f"{e}.png").rename(root / "images" / f"{e}.heic")
+    layouts.save_image(mask_path(root, f), np.full((9, 9), 7, np.uint8))  # two more, found by reading
+    parts = [f"{a}.png is an image without mask; add", f"{b}.png is an image without mask (did you mean {b}_mask?",
+             f"{b}_mask.png is a mask without image (did you mean {b}?", "photo2.png are images of one name",
+             f"{d}.jpg: masks are read from PNG only", f"{e}.heic as JPEG or PNG"]  # fmt: skip
+    fault = fault_of(root)
+    assert all(part in fault for part in parts) and len(fault.splitlines()) == len(parts), fault
+    found = check_dataset("folder", root, progress=False)
+    more = ["holds values beyond the classes: 7 (81 pixels)", "photo0.png is an image without mask"]
+    assert all("\n".join(found.faults).count(part) == 1 for part in (*parts, *more))
+    assert len(found.faults) == 7 and found.samples == {"train": 5, "val": 1}
+
+
+def test_thousands_of_faults_are_summed_up(tmp_path):
+    root = write_folder(tmp_path)
+    for number in range(200):
+        layouts.save_image(mask_path(root, f"lost{number}"), np.zeros((2, 2), np.uint8))
+    assert len(fault_of(root).splitlines()) == 51 and "… and 150 more of this kind" in fault_of(root)
+
+
+def table_of(*rows: str) -> str:
+    return "".join(f"{row}\n" for row in ("name,red,green,blue", *rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be name,red,green,blue"),
+        ("red,green\n", "its first line is 'red,green', and must be name,red,green,blue"),
+        (table_of("bus,1,2"), r"row 1 is \['bus', '1', '2', None\].*0 … 255"),
+        (table_of("car,1,2,3", "bus,1,2,256"), "row 2 is .*0 … 255"),
+        (table_of("bus,1,2,blue"), "row 1 is .*whole numbers"),
+        (table_of(",1,2,3"), "row 1 .*must be a name"),
+        (table_of("car,9,2,3", "car,1,2,3"), "classes 0 and 1 are both called 'car'"),
+        (table_of("car,1,2,3", "bus,1,2,3"), r"'car' and 'bus' have the same colour \(1, 2, 3\)"),
+        (table_of("void,0,0,0"), "names 0 classes"),
+        (table_of(*(f"c{i},{i % 256},{i // 256},0" for i in range(256))), "names 256 classes"),
+    ],
+)
+def test_wrong_colour_tables_are_named(tmp_path, text, message):
+    root = write_folder(tmp_path, "colours")
+    (root / "colours.csv").write_text(text)
+    with pytest.raises(DataError, match=rf"colours\.csv.*{message}"):
+        Folder(root)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"classes\.txt names 0 classes"),
+        ("ground\ntree\ntree\n", r"classes\.txt: classes 1 and 2 are both called 'tree'"),
+        ("ground\ntree\n", r"values beyond the classes: 2 \(\d+ pixels\).*classes\.txt has 2 classes, void is \[255\]"),
+    ],
+)
+def test_wrong_names_are_named(tmp_path, text, message):
+    root = write_folder(tmp_path)
+    (root / "classes.txt").write_text(text)
+    with pytest.raises(DataError, match=message):
+        list(Folder(root))
+
+
+@pytest.mark.parametrize(("kind", "held"), [("values", "holds the values 0, "), ("colours", "the colours (0, 0, 0), ")])
+def test_what_masks_hold_is_told_to_who_has_yet_to_write_it_down(tmp_path, kind, held):
+    root = write_folder(tmp_path, kind)
+    os.remove(root / ("colours.csv" if kind == "colours" else "classes.txt"))
+    fault = fault_of(root)
+    assert "lacks classes.txt" in fault and "name,red,green,blue" in fault and held in fault
+
+
+def test_foreign_colours_are_named_with_their_pixels_and_the_nearest_known(tmp_path):
+    root = write_folder(tmp_path, "colours")
+    path = Folder(root).files[0][1]
+    mask = np.array(Image.open(path))
+    mask[:2, :3] = (127, 1, 0)
+    layouts.save_image(path, mask)
+    assert "(127, 1, 0) in 6 pixels (nearest: car (128, 0, 0))" in fault_of(root)
+    Image.fromarray(mask).resize((20, 20)).resize(mask.shape[1::-1], Image.Resampling.BILINEAR).save(path)
+    assert "smoothed edges (anti-aliasing)" in fault_of(root)
+    layouts.save_image(path, np.dstack([mask, np.full(mask.shape[:2], 100, np.uint8)]))
+    assert "is transparent in" in fault_of(root)
+    layouts.save_image(path, np.ones(mask.shape[:2], np.uint8))
+    assert "If the masks hold class numbers, remove" in fault_of(root)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "train_aug"}, "set train_split=train"),
+        ({"masks": "labels"}, "lacks the folder labels (it holds images, masks); rename them, or say"),
+        ({"val_share": 1.5}, "val_share=1.5: it must be a number between 0 and 1"),
+        ({"void": 256}, "void=256: it must be a value from 0 to 255"),
+        ({"colours": [("a", 0, 0)]}, "colours, row 1 is ('a', 0, 0)"),
+        ({"colours": [("a", 0.2, 0.5, 0.5)]}, "whole numbers 0 … 255"),
+        ({"colours": pd.DataFrame({"name": ["a"]})}, "red, green and blue"),
+        ({"colours": ROWS, "void": 0}, "leave out classes= and void="),
+    ],
+)
+def test_other_mistakes_say_what_to_do(tmp_path, arguments, message):
+    assert message in fault_of(write_folder(tmp_path), **arguments)
+
+
+def test_too_few_images_are_told(tmp_path):
+    assert "at least two" in fault_of(write_folder(tmp_path / "one", names=OWN[:1]))
+    shutil.rmtree(tmp_path / "one" / "images" / "park")
+    assert "no image (.bmp" in fault_of(tmp_path / "one")
+
+
+# data check
+
+
+def test_all_faults_of_a_published_data_set_are_told_at_once(tmp_path):
+    voc = layouts.write_voc(tmp_path)
+    first, second, third = layouts.VOC_TRAIN
+    Image.open(voc / "JPEGImages" / f"{first}.jpg").convert("L").save(voc / "JPEGImages" / f"{first}.jpg")
+    (voc / "SegmentationClass" / f"{first}.png").write_bytes(b"PNG?")  # both faults of one sample
+    (voc / "SegmentationClass" / f"{second}.png").unlink()
+    layouts.save_palette(voc / "SegmentationClass" / f"{third}.png", np.full((5, 5), 99, dtype=np.uint8))  # two again
+    layouts.write_list(voc / "ImageSets/Segmentation/val.txt", [*layouts.VOC_VAL, first])
+    found = check_dataset("voc", tmp_path, progress=False)
+    parts = (f"{first}.jpg has mode L", f"{first}.png cannot be read", f"{second}.png is missing", "label values [99]",
+             "one of them was resized", f"{first}.jpg is in the split 'val' and in 'train' as well")  # fmt: skip
+    assert len(found.faults) == len(parts)
+    assert all(sum(part in fault for fault in found.faults) == 1 for part in parts), found.faults
+
+
+def test_a_whole_data_set_has_no_faults_and_tells_what_is_not_there(tmp_path):
+    voc = layouts.write_voc(tmp_path)
+    found = check_dataset("voc", tmp_path, progress=False)
+    assert (found.faults, found.samples) == ([], {"train": 3, "val": 2, "trainval": 5})
+    assert found.absent["train_aug"].startswith("SBD, which the split 'train_aug' needs, was not found")
+    seen = torch.cat([label.flatten() for _, label in VOC("train", tmp_path)])
+    assert found.unseen == [name for number, name in enumerate(VOC.class_names) if number not in seen]
+    os.remove(layouts.write_sbd(voc.parent / "sbd") / "val.txt")
+    assert check_dataset("voc", voc.parent, progress=False).absent["train_aug"].endswith("lacks val.txt")
+    (voc / "ImageSets/Segmentation/val.txt").write_text("\n")
+    (fault,) = check_dataset("voc", tmp_path, progress=False).faults
+    assert "split 'val'" in fault and "is empty" in fault
+    layouts.write_cityscapes(tmp_path)
+    assert check_dataset("cityscapes", tmp_path, progress=False).faults == []
+    with pytest.raises(DataError, match="python -m nnti data camvid"):
+        check_dataset("camvid", tmp_path, progress=False)
+
+
+def test_an_image_of_train_among_those_of_val_is_found_by_its_name_or_its_pixels(tmp_path):
+    camvid, name = layouts.write_camvid(tmp_path / "camvid"), layouts.CAMVID["train"][0]
+    for ending in ("", "annot"):
+        shutil.copy(camvid / f"train{ending}" / f"{name}.png", camvid / f"val{ending}" / f"{name}.png")
+    layouts.write_list(camvid / "val.txt", [f"/x/val/{name}.png /x/valannot/{name}.png"])
+    (fault,) = check_dataset("camvid", tmp_path, progress=False).faults
+    assert f"val/{name}.png is in the split 'val' and in 'train' as well" in fault
+    root = write_folder(tmp_path / "mine", names=[*OWN, "park/same7", "town/same7"])  # of one file name: no fault
+    train, val = (Folder(root, split).files[0] for split in ("train", "val"))
+    for source, target in zip(train, val, strict=True):
+        shutil.copy(source, target)
+    (fault,) = check_dataset("folder", root, progress=False).faults
+    assert f"{val[0]} of the split 'val' has the same pixels as {train[0]} of 'train'" in fault
