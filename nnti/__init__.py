@@ -28,7 +28,7 @@ _HOMES = {
     "nnti.loss": ("build_loss",),
     "nnti.models": ("architecture_table", "build_model", "count_parameters"),
     "nnti.models.saved": ("load_model",),
-    "nnti.notebook": ("explore", "segment_photo", "watch"),
+    "nnti.notebook": ("colab", "explore", "segment_photo", "watch"),
     "nnti.notebook.colab": ("choose",),
     "nnti.training.loop": ("fit",),
     "nnti.training.optimizer": ("build_optimizer",),

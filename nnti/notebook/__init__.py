@@ -1,7 +1,8 @@
 """What notebooks show and ask while a person is there: a dashboard of the training, an explorer of what it learned."""
 
+from nnti.notebook import colab
 from nnti.notebook.dashboard import watch
 from nnti.notebook.explorer import explore
 from nnti.notebook.photo import segment_photo
 
-__all__ = ["explore", "segment_photo", "watch"]
+__all__ = ["colab", "explore", "segment_photo", "watch"]
