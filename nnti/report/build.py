@@ -1,13 +1,11 @@
-"""The report's pictures of segmented images: they need a data set and checkpoints, not records alone.
+"""From records to report.pdf: figures, tables, the tables in README and docs, Typst."""
 
-README's tables are made from the records too: each stands between two remarks that browsers do not show.
-
-From records to report.pdf: tables, figures, README's blocks, Typst.
-"""
-
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +15,6 @@ from nnti import folders
 from nnti.augment import examples
 from nnti.data import available
 from nnti.errors import RunError
-from nnti.experiment import Experiment
 from nnti.figures import (
     ablation_dots,
     as_markdown,
@@ -34,117 +31,24 @@ from nnti.figures import (
 )
 from nnti.figures.complexity import read_complexity, with_times
 from nnti.loaders import load_split
-from nnti.report.tables import ABLATIONS, CAMVID, TASKS, ablation_scores, report_tables, write_tables
+from nnti.report.tables import CAMVID, TASKS, ablation_scores, report_tables, write_tables
 from nnti.training.run_folder import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunFolder
 
-__all__ = ["THREE", "build_report", "fill_readme", "filled", "render_pictures", "report_dir", "take_run"]
-
-
-THREE = {"ENet": "enet_camvid", "R2U-Net": "r2unet_camvid_short", "PSPNet": "pspnet_camvid_short"}
-ROWS, DRAWS = 3, 6  # of the comparison; of the gallery
-QUALITY = 88  # of a JPEG
-
-
-def render_pictures(runs: dict[str, RunFolder], folder: str | Path | None = None) -> list[Path]:
-    """Draw the pictures that data sets and checkpoints allow; return the paths of the files written.
-
-    A checkpoint is looked for in the report's run folder, then in runs/, where it counts if the record is the same.
-
-    Args:
-        runs: name of a run → its folder in report/runs/.
-        folder: where to; None: figures/.
-    """
-    found = {name: _with_checkpoint(run) for name, run in runs.items()}
-    found = {name: run for name, run in found.items() if run and _data_is_here(run.experiment())}
-    paths = []
-    for run in found.values():
-        name = run.path.name
-        paths += save(run_triptychs(run, progress=False), f"{name}_triptychs", folder)
-        analysis = run.analysis()
-        if analysis and name == THREE["ENet"]:
-            paths += save(best_and_worst(run, analysis), f"{name}_best_and_worst", folder)
-    three = {title: found[name] for title, name in THREE.items() if name in found}
-    if len(three) == len(THREE):
-        first = next(iter(three.values())).record()["data"]
-        title = (
-            f"{ROWS} of {first['title']}'s {first['val_images']} validation images, and what the networks make of them"
-        )
-        paths += save(comparison(three, ROWS, title), "camvid_comparison", folder)
-    if THREE["ENet"] in found:
-        paths += save(_gallery(found[THREE["ENet"]]), "camvid_augmentation", folder)
-    return [*paths, *(_light(path) for path in paths if path.suffix == ".png" and folder is None)]
-
-
-def _data_is_here(experiment: Experiment) -> bool:
-    return available(experiment.dataset, experiment.dataset_arguments)
-
-
-def _light(path: Path) -> Path:
-    """Write a JPEG of a picture for the PDF, which would be three times as large with the PNGs."""
-    light = folders.home() / "report" / "pictures" / f"{path.stem}.jpg"
-    light.parent.mkdir(exist_ok=True)
-    Image.open(path).convert("RGB").save(light, quality=QUALITY, optimize=True)
-    return light
-
-
-def _with_checkpoint(run: RunFolder) -> RunFolder | None:
-    """Return the folder that holds the best checkpoint of a run: this one, or its original in runs/."""
-    original = RunFolder(folders.runs_dir() / run.path.name)
-    if run.best.is_file():
-        return run
-    if original.best.is_file() and original.finished and original.record() == run.record():
-        return original
-    return None
-
-
-def _gallery(run: RunFolder):
-    """Show one training image as the run's augmentation draws it."""
-    experiment = run.experiment()
-    dataset = load_split(experiment, experiment.train_split, experiment.train_limit)
-    image, label = dataset[0]
-    crops = examples(image, label, experiment, range(DRAWS))
-    return augmentation_gallery(image, label, crops, dataset, f"{dataset.title}: one training image, {DRAWS} draws")
-
-
-BLOCK = re.compile(r"(<!-- table: (\w+)(?: without (\S+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
-
-
-def fill_readme(path: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:
-    """Write the tables into a Markdown file; return its path in a list if it has changed."""
-    text = path.read_text(encoding="utf-8")
-    new = filled(text, tables)
-    if new == text:
-        return []
-    path.write_text(new, encoding="utf-8", newline="\n")
-    return [path]
-
-
-def filled(text: str, tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return a text in which each block `<!-- table: NAME -->` … `<!-- end of table -->` holds the table of that name.
-
-    `<!-- table: NAME without WORD -->` leaves out the rows that contain the word.
-    """
-
-    def block(match: re.Match) -> str:
-        begin, name, word, end = match.groups()
-        if name not in tables:
-            raise RunError(f"there is no table '{name}' for README; the report has {', '.join(tables)}")
-        table = tables[name]
-        if word:
-            table = table[~table.apply(lambda row: row.str.contains(word, regex=False).any(), axis=1)]
-        return f"{begin}\n{as_markdown(table)}\n{end}"
-
-    return BLOCK.sub(block, text)
+__all__ = ["build_report", "fill_tables", "filled", "render_pictures", "report_dir", "set_pdf", "take_run"]
 
 
 SOURCE, PDF = "report.typ", "report.pdf"
-COMPARED = {"R2U-Net": "r2unet_camvid_short", "PSPNet": "pspnet_camvid_short"}  # the report's figure 5
+THREE = {"ENet": "enet_camvid", "R2U-Net": "r2unet_camvid_short", "PSPNet": "pspnet_camvid_short"}
+COMPARED = {title: THREE[title] for title in ("R2U-Net", "PSPNet")}  # the report's figure 5
 ABLATION_TITLES = {
     "augmentation": "ENet on CamVid with and without augmentation: validation mean IoU",
     "power": "ENet on CamVid, power of the poly schedule: validation mean IoU",
     "normalization": "R2U-Net, batch normalisation of the recurrent steps: mean IoU on 32 training images",
     "protocol": "CamVid, one checkpoint by both protocols: validation mean IoU",
 }
+ROWS, DRAWS = 3, 6  # of the comparison of networks; of the gallery of augmentation
+QUALITY = 88  # of a JPEG
+BLOCK = re.compile(r"(<!-- table: (\w+)(?: without (\S+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def report_dir() -> Path:
@@ -157,12 +61,11 @@ def take_run(run: RunFolder) -> list[Path]:
     if not run.finished:
         raise RunError(f"{run.path} is not finished; the report takes finished runs only: train it to its end first")
     folder = report_dir() / "runs" / run.path.resolve().name
+    if folder.resolve() == run.path.resolve():
+        return []
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name in (EXPERIMENT, HISTORY, RECORD, ANALYSIS):
-        if (run.path / name).is_file() and run.path.resolve() != folder.resolve():
-            paths.append(Path(shutil.copyfile(run.path / name, folder / name)))
-    return paths
+    names = [name for name in (EXPERIMENT, HISTORY, RECORD, ANALYSIS) if (run.path / name).is_file()]
+    return [Path(shutil.copyfile(run.path / name, folder / name)) for name in names]
 
 
 def build_report(figures: str | Path | None = None, pictures: bool = False) -> list[Path]:
@@ -172,23 +75,24 @@ def build_report(figures: str | Path | None = None, pictures: bool = False) -> l
 
     Args:
         figures: folder of the figures; None: figures/. The PDF always shows those in figures/.
-        pictures: draw segmented images too, which takes data sets and checkpoints; see `nnti.report.build`. Without,
-            the files that are there stay as they are.
+        pictures: draw segmented images too, which takes data sets and checkpoints; see `render_pictures`. Without, the
+            files that are there stay as they are.
     """
     folder = report_dir()
     if not (folder / SOURCE).is_file():
         raise RunError(f"{folder / SOURCE} does not exist; build the report in a checkout of the project")
     runs = {path.parent.name: RunFolder(path.parent) for path in sorted(folder.glob(f"runs/*/{RECORD}"))}
-    costs = with_times(read_complexity(folder / "complexity"), {name: run.record() for name, run in runs.items()})
-    paths = save_complexity(costs, folder / "complexity")
-    tables = report_tables(runs, costs)
-    paths += write_tables(tables, folder / "tables")
-    paths += fill_readme(folders.home() / "README.md", tables)
     shown = {name: run for name, run in runs.items() if name in (*TASKS, *CAMVID)}
-    for run in shown.values():
-        paths += render_run(run, figures, progress=False, pictures=False)
-    paths += _comparisons(runs, figures)
-    paths += render_architectures(figures)
+    # figures take longest: two processes draw them while this one writes the tables
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), get_context("spawn")) as pool:
+        jobs = [pool.submit(_render_comparisons, runs, figures), pool.submit(render_architectures, figures)]
+        jobs += [pool.submit(render_run, run, figures, progress=False, pictures=False) for run in shown.values()]
+        costs = with_times(read_complexity(folder / "complexity"), {name: run.record() for name, run in runs.items()})
+        tables = report_tables(runs, costs)
+        paths = [*save_complexity(costs, folder / "complexity"), *write_tables(tables, folder / "tables")]
+        for text in (folders.home() / "README.md", *sorted(folders.home().glob("docs/*.md"))):
+            paths += fill_tables(text, tables)
+        paths += [path for job in jobs for path in job.result()]
     if pictures:
         paths += render_pictures(shown, figures)
     return [*paths, set_pdf(folder)]
@@ -198,36 +102,120 @@ def set_pdf(folder: Path) -> Path:
     """Set report.pdf from report.typ; every font comes with Typst, so that all machines set the same pages."""
     import typst
 
-    path = folder / PDF
+    source, path = folder / SOURCE, folder / PDF
     try:
-        typst.compile(
-            str(folder / SOURCE), output=str(path), root=str(folders.home()), ignore_system_fonts=True, timestamp=0
-        )
+        typst.compile(source, output=path, root=folders.home(), ignore_system_fonts=True, timestamp=0)
     except typst.TypstError as error:
-        raise RunError(f"{folder / SOURCE} cannot be set: {error}") from error
+        raise RunError(f"{source} cannot be set: {error}") from error
     return path
 
 
-def _comparisons(runs: dict[str, RunFolder], folder: str | Path | None) -> list[Path]:
-    """Draw what shows several runs: Tasks II and III beside each other, and the ablations."""
+def fill_tables(path: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:
+    """Write the tables into a Markdown file; return its path in a list if it has changed."""
+    text = path.read_text(encoding="utf-8")
+    new = filled(text, tables)
+    if new == text:
+        return []
+    folders.write_whole(path, new)
+    return [path]
+
+
+def filled(text: str, tables: Mapping[str, pd.DataFrame]) -> str:
+    """Return a text in which each block `<!-- table: NAME -->` … `<!-- end of table -->` holds the table of that name.
+
+    `<!-- table: NAME without WORD -->` leaves out the rows that contain the word.
+    """
+
+    def block(match: re.Match) -> str:
+        begin, name, word, end = match.groups()
+        if name not in tables:
+            raise RunError(f"there is no table '{name}', which a Markdown file asks for; there are {', '.join(tables)}")
+        table = tables[name]
+        if word:
+            table = table[~table.apply(lambda row: row.str.contains(word, regex=False).any(), axis=1)]
+        return f"{begin}\n{as_markdown(table)}\n{end}"
+
+    return BLOCK.sub(block, text)
+
+
+def render_pictures(runs: Mapping[str, RunFolder], folder: str | Path | None = None) -> list[Path]:
+    """Draw the pictures that data sets and checkpoints allow; return the paths of the files written.
+
+    A checkpoint is looked for in the report's run folder, then in runs/, where it counts if the record is the same.
+
+    Args:
+        runs: name of a run → its folder in report/runs/.
+        folder: where to; None: figures/, and JPEGs for the PDF in report/pictures/.
+    """
+    found = {name: _with_checkpoint(run) for name, run in runs.items()}
+    found = {name: run for name, run in found.items() if run and _data_is_here(run)}
+    paths = []
+    for name, run in found.items():
+        paths += save(run_triptychs(run, progress=False), f"{name}_triptychs", folder)
+        analysis = run.analysis()
+        if analysis and name == THREE["ENet"]:
+            paths += save(best_and_worst(run, analysis), f"{name}_best_and_worst", folder)
+    three = {title: found[name] for title, name in THREE.items() if name in found}
+    if len(three) == len(THREE):
+        data = three["ENet"].record()["data"]
+        title = (
+            f"{ROWS} of {data['title']}'s {data['val_images']} validation images, and what the networks make of them"
+        )
+        paths += save(comparison(three, ROWS, title), "camvid_comparison", folder)
+    if "ENet" in three:
+        paths += save(_gallery(three["ENet"]), "camvid_augmentation", folder)
+    return [*paths, *(_light(path) for path in paths if path.suffix == ".png" and folder is None)]
+
+
+def _with_checkpoint(run: RunFolder) -> RunFolder | None:
+    """Return the folder that holds the best checkpoint of a run: this one, or its original in runs/."""
+    original = RunFolder(folders.runs_dir() / run.path.name)
+    if run.best.is_file():
+        return run
+    same = original.best.is_file() and original.finished and original.record() == run.record()
+    return original if same else None
+
+
+def _data_is_here(run: RunFolder) -> bool:
+    experiment = run.experiment()
+    return available(experiment.dataset, experiment.dataset_arguments)
+
+
+def _gallery(run: RunFolder):
+    """Show one training image as the run's augmentation draws it."""
+    experiment = run.experiment()
+    dataset = load_split(experiment, experiment.train_split, experiment.train_limit)
+    image, label = dataset[0]
+    crops = examples(image, label, experiment, range(DRAWS))
+    return augmentation_gallery(image, label, crops, dataset, f"{dataset.title}: one training image, {DRAWS} draws")
+
+
+def _light(path: Path) -> Path:
+    """Write a JPEG of a picture for the PDF, which would be three times as large with the PNGs."""
+    light = report_dir() / "pictures" / f"{path.stem}.jpg"
+    light.parent.mkdir(exist_ok=True)
+    Image.open(path).convert("RGB").save(light, quality=QUALITY, optimize=True)
+    return light
+
+
+def _render_comparisons(runs: Mapping[str, RunFolder], folder: str | Path | None) -> list[Path]:
+    """Draw what shows several runs: Tasks II and III beside each other, the classes, and the ablations."""
     paths = []
     compared = {title: runs[name] for title, name in COMPARED.items() if name in runs}
     if compared:
-        histories = {title: run.history() for title, run in compared.items()}
-        title = (
-            f"{' and '.join(COMPARED.values())}\n{_data(list(compared.values()))}, validation by the report protocol"
+        title = f"{' and '.join(COMPARED.values())}\n{_data(compared.values())}, validation by the report protocol"
+        paths += save(
+            curves({key: run.history() for key, run in compared.items()}, title), "task2_task3_curves", folder
         )
-        paths += save(curves(histories, title), "task2_task3_curves", folder)
+    three = {title: runs[name] for title, name in THREE.items() if name in runs}
+    if three:
+        results = {title: run.record()["validation"]["full"]["iou_per_class"] for title, run in three.items()}
+        names = next(iter(three.values())).record()["data"]["class_names"]
+        figure = per_class_iou(results, names, f"{_data(three.values())}, full protocol")
+        paths += save(figure, "camvid_per_class_iou", folder)
     records = {name: run.record() for name, run in runs.items()}
-    classes = {title: records[name] for title, name in THREE.items() if name in records}
-    if classes:
-        results = {title: record["validation"]["full"]["iou_per_class"] for title, record in classes.items()}
-        title = f"{_data([runs[THREE[title]] for title in classes])}, full protocol"
-        names = next(iter(classes.values()))["data"]["class_names"]
-        paths += save(per_class_iou(results, names, title), "camvid_per_class_iou", folder)
-    for name in ABLATIONS:
-        scores = ablation_scores(name, records)
-        paths += save(ablation_dots(scores, ABLATION_TITLES[name]), f"ablation_{name}", folder)
+    for name, title in ABLATION_TITLES.items():
+        paths += save(ablation_dots(ablation_scores(name, records), title), f"ablation_{name}", folder)
     return paths
 
 
