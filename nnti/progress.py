@@ -1,15 +1,11 @@
-"""Is a person looking, through something that can show widgets?
+"""Who is watching: a person in a notebook gets widgets; terminals and executed notebooks get lines of text.
 
-Progress bars: widgets where a person watches a notebook, else lines of text.
-
-Text too where a program executes the notebook: the state of widgets would be saved into the file, and GitHub does not
-show such files.
+Papermill and nbconvert would save the state of widgets into the file, and GitHub does not show such files.
 """
 
-import importlib.util
+import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import tqdm.auto
 import tqdm.std
@@ -18,24 +14,19 @@ __all__ = ["answering", "has_widgets", "interface_events", "progress_bar", "writ
 
 
 def has_widgets() -> bool:
-    """Whether this code runs in a cell that a person watches, where widgets can be shown.
-
-    False in a terminal, without ipywidgets, and where a program executes the notebook (papermill, nbconvert): its
-    widgets nobody could click, and their state would be saved into the file.
-    """
+    """Whether this code runs in a notebook cell that a person watches and could click in."""
     kernel = _kernel()
-    if kernel is None or importlib.util.find_spec("ipywidgets") is None:
+    if kernel is None:
         return False
-    request = kernel.get_parent("shell") or {}
-    # whoever executes cells without a person cannot answer input() and says so
-    return request.get("content", {}).get("allow_stdin", True)
+    # a client that executes cells without a person cannot answer input() and says so
+    return (kernel.get_parent("shell") or {}).get("content", {}).get("allow_stdin", True)
 
 
 def interface_events() -> AbstractContextManager[Callable[[int], None]]:
-    """Give a function `poll(n)` that answers clicks (up to n events) while a cell is busy.
+    """Give a function `poll(n)` that answers up to n clicks while a cell is busy.
 
-    Newer kernels answer them by themselves, in a thread of their own (a "subshell"), for widgets that are `answering`;
-    with older ones, such as Colab's, a click would wait until the cell is done.
+    Newer kernels answer by themselves, in a thread of their own (a "subshell"), for widgets that are `answering`.
+    With older ones, such as Colab's, a click would wait until the cell is done.
     """
     kernel = _kernel()
     if kernel is None or "kernel subshells" in kernel.kernel_info.get("supported_features", ()):
@@ -45,27 +36,30 @@ def interface_events() -> AbstractContextManager[Callable[[int], None]]:
     return ui_events()
 
 
-def answering(widget: Any) -> None:
-    """Let a widget be answered in a subshell, not in the cell that showed it: call it after the widget was changed."""
-    # from ipykernel 7.4 on, whatever comes from a widget goes to the shell that used it last: the busy one
-    vars(widget.comm).pop("_reply_subshell_id", None)
+def answering(widget) -> None:
+    """Let clicks on a widget be answered in a subshell while its cell is busy; call it after the last change to it.
 
-
-def _kernel():
-    """Return the running Jupyter kernel, or None."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return None
-    kernel = getattr(get_ipython(), "kernel", None)
-    return kernel if hasattr(kernel, "get_parent") else None
+    From 7.4 on, ipykernel sends them to the shell that last changed the widget, the busy one, and there is no public
+    way to opt out. Where this attribute is missing, clicks simply go wherever the kernel sends them.
+    """
+    with suppress(AttributeError):
+        del widget.comm._reply_subshell_id
 
 
 def progress_bar(*arguments, **options) -> tqdm.std.tqdm:
-    """Return a tqdm bar; arguments as tqdm has them."""
+    """Return a tqdm bar, a widget or text; arguments as tqdm has them."""
     return (tqdm.auto.tqdm if has_widgets() else tqdm.std.tqdm)(*arguments, **options)
 
 
 def write_line(text: str) -> None:
     """Print a line above the bars."""
     tqdm.std.tqdm.write(text)
+
+
+def _kernel():
+    """Return the running Jupyter kernel, or None."""
+    if "IPython" not in sys.modules:  # importing it would slow the command line down
+        return None
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None)

@@ -1,4 +1,4 @@
-"""What notebooks show and ask while a person is there: a dashboard of the training, an explorer of what it learned."""
+"""What notebooks show while a person is there: a dashboard of the training, an explorer of what it learned."""
 
 from nnti.notebook import colab
 from nnti.notebook.dashboard import watch

@@ -1,7 +1,6 @@
 """A widget that lays a layer over a picture, fades it without asking the kernel, and tells which pixel was clicked."""
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import anywidget
@@ -9,54 +8,40 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-__all__ = ["Canvas", "Layer"]
-
+__all__ = ["Canvas", "encoded"]
 
 JPEG_QUALITY = 90
-NOWHERE = (-1, -1)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A map of values and what they look like.
-
-    Attributes:
-        values: uint8 (H, W). colors: uint8 (256, 3). alphas: uint8 (256,), 255 is opaque.
-    """
-
-    values: np.ndarray
-    colors: np.ndarray
-    alphas: np.ndarray
+NOWHERE = [-1, -1]
 
 
 class Canvas(anywidget.AnyWidget):
     """A picture, and over it a layer of the same size.
 
     Attributes (synchronised with the browser):
-        opacity: of the layer, 0 … 1. pixel: (x, y) of the last click, in pixels of the picture; (−1, −1): none.
+        opacity: of the layer, 0 … 1. pixel: [x, y] of the last click, in pixels of the picture; [−1, −1]: none.
     """
 
     _esm = Path(__file__).parent / "canvas.js"
     picture, layer = traitlets.Bytes().tag(sync=True), traitlets.Bytes().tag(sync=True)
     opacity = traitlets.Float(0.6).tag(sync=True)
-    size, pixel = traitlets.List([1, 1]).tag(sync=True), traitlets.List(list(NOWHERE)).tag(sync=True)
+    size, pixel = traitlets.List([1, 1]).tag(sync=True), traitlets.List(NOWHERE).tag(sync=True)
 
     def show_picture(self, pixels: np.ndarray) -> None:
         """Show another picture, uint8 (H, W, 3), without a layer or a mark."""
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, format="jpeg", quality=JPEG_QUALITY)
         with self.hold_sync():
-            self.picture, self.layer = buffer.getvalue(), b""
-            self.size, self.pixel = [pixels.shape[1], pixels.shape[0]], list(NOWHERE)
+            self.picture, self.layer = encoded(pixels, "jpeg", quality=JPEG_QUALITY), b""
+            self.size, self.pixel = [pixels.shape[1], pixels.shape[0]], NOWHERE
 
-    def show_layer(self, layer: Layer | None) -> None:
-        """Lay another layer over the picture; None: none."""
-        self.layer = b"" if layer is None else _png(layer)
+    def show_layer(self, values: np.ndarray, colors: np.ndarray) -> None:
+        """Lay a map of values, uint8 (H, W), over the picture; `colors`: uint8 (256, 4), RGB and opacity of each."""
+        image = Image.fromarray(values)
+        image.putpalette(colors.tobytes(), "RGBA")  # a palette PNG is small, and quick to make
+        self.layer = encoded(image, "png", compress_level=1)
 
 
-def _png(layer: Layer) -> bytes:
-    """Return a palette PNG with an opacity for each of its values: small, and quick to make."""
-    image, buffer = Image.fromarray(layer.values, "P"), io.BytesIO()
-    image.putpalette(layer.colors.tobytes())
-    image.save(buffer, format="png", transparency=layer.alphas.tobytes(), compress_level=1)
+def encoded(picture: np.ndarray | Image.Image, kind: str, **options) -> bytes:
+    """Return a picture as the bytes of a "png" or "jpeg" file; arrays are uint8 (H, W, 3)."""
+    buffer = io.BytesIO()
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    image.save(buffer, format=kind, **options)
     return buffer.getvalue()

@@ -8,20 +8,19 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from nnti.data import DataError
 from nnti.data.images import read_photo, reduced
 from nnti.device import resolve_device
-from nnti.figures import Classes, segmented_photo
-from nnti.figures.pictures import to_picture
+from nnti.errors import DataError
+from nnti.figures.pictures import Classes, segmented_photo, to_picture
 from nnti.inference.image import Inference, probabilities
 from nnti.models.saved import load_model
 from nnti.notebook.canvas import Canvas
-from nnti.notebook.explorer import ClassToggles, Segmented, class_layer, probability_table
+from nnti.notebook.explorer import OPACITY, ClassToggles
+from nnti.notebook.layers import Segmented, class_layer, probability_table
 from nnti.progress import has_widgets
 from nnti.training.run_folder import RunFolder, find_run
 
 __all__ = ["PhotoBox", "segment_photo"]
-
 
 LONGEST = 1024  # pixels of what is shown: a browser's window; class probabilities of a whole photo would fill gigabytes
 
@@ -41,11 +40,10 @@ def segment_photo(
     Where nobody could click (see `nnti.progress.has_widgets`), a figure of `photo`. Raises DataError for a file that
     is no image.
     """
-    model, checkpoint = load_model((run if isinstance(run, RunFolder) else find_run(run)).best, resolve_device(device))
-    name = "example" if isinstance(photo, Tensor) else Path(photo).name
     if not isinstance(photo, Tensor) and not Path(photo).is_file():
         raise DataError(f"{photo}: there is no such file; give the path of a picture, seen from {Path.cwd()}")
-    image = photo if isinstance(photo, Tensor) else read_photo(Path(photo))
+    name, image = ("example", photo) if isinstance(photo, Tensor) else (Path(photo).name, read_photo(Path(photo)))
+    model, checkpoint = load_model((run if isinstance(run, RunFolder) else find_run(run)).best, resolve_device(device))
     if has_widgets():
         box = PhotoBox(model, checkpoint)
         box.show(image, name)
@@ -55,19 +53,17 @@ def segment_photo(
 
 
 class PhotoBox:
-    """The widgets of `segment_photo`: `box` is the whole, `upload` the button."""
+    """The widgets of `segment_photo`: `box` is the whole, `upload` the button, `canvas` the picture."""
 
     def __init__(self, model: nn.Module, checkpoint: dict):
         self.classes, self._model, self._checkpoint = Classes.of(checkpoint), model, checkpoint
-        self.upload = widgets.FileUpload(accept="image/*", multiple=False, description="Your photo")
-        self.upload.layout.width = "160px"
+        self.upload = widgets.FileUpload(accept="image/*", description="Your photo", layout={"width": "160px"})
         self.canvas, self._said, self._pixel = Canvas(), widgets.HTML(), widgets.HTML()
-        opacity = widgets.FloatSlider(value=0.6, min=0, max=1, step=0.05, description="opacity")
+        opacity = widgets.FloatSlider(**OPACITY)
         widgets.jslink((opacity, "value"), (self.canvas, "opacity"))
         self.toggles = ClassToggles(self.classes, self._show_layer)
-        head = widgets.HBox([self.upload, opacity, self._said], layout=widgets.Layout(flex_flow="row wrap"))
-        self.box = widgets.VBox([head, self.canvas, self.toggles.box, self._pixel])
-        self.box.layout.max_width = "780px"
+        head = widgets.HBox([self.upload, opacity, self._said], layout={"flex_flow": "row wrap"})
+        self.box = widgets.VBox([head, self.canvas, self.toggles.box, self._pixel], layout={"max_width": "780px"})
         self.box.add_class("nnti-photo")
         self.upload.observe(lambda _: self._take(), "value")
         self.canvas.observe(lambda _: self._show_pixel(), "pixel")
@@ -82,15 +78,18 @@ class PhotoBox:
 
     def _take(self) -> None:
         for file in self.upload.value:
-            try:
-                self.show(_read(file["name"], bytes(file["content"])), file["name"])
-            except DataError as error:
-                self._said.value = html.escape(str(error))
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / Path(file["name"]).name
+                path.write_bytes(file["content"])
+                try:
+                    self.show(read_photo(path), path.name)
+                except DataError as error:
+                    self._said.value = html.escape(str(error).replace(f"{folder}/", ""))
         if self.upload.value:
             self.upload.value = ()  # the same file can be chosen again
 
     def _show_layer(self) -> None:
-        self.canvas.show_layer(class_layer(self._segmented.prediction, self.classes, self.toggles.shown))
+        self.canvas.show_layer(*class_layer(self._segmented.prediction, self.classes, self.toggles.shown))
 
     def _show_pixel(self) -> None:
         x, y = self.canvas.pixel
@@ -101,14 +100,3 @@ def _segment(model: nn.Module, checkpoint: dict, image: Tensor) -> Segmented:
     """Segment a uint8 image (3, H, W), scaled to the size that the network knows."""
     scale = checkpoint["experiment"]["base_size"] / max(image.shape[1:])
     return Segmented(probabilities(model, image, Inference(scales=(scale,))))
-
-
-def _read(name: str, content: bytes) -> Tensor:
-    """Read an uploaded file as a uint8 image (3, H, W)."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(name).name
-        path.write_bytes(content)
-        try:
-            return read_photo(path)
-        except DataError as error:
-            raise DataError(str(error).replace(f"{folder}/", "")) from None

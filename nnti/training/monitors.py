@@ -1,14 +1,7 @@
-"""What looks on while a training runs: progress bars here, TensorBoard and the notebooks' dashboard elsewhere.
+"""What looks on while a training runs: a progress bar and TensorBoard here, the dashboard in `nnti.notebook`.
 
-A monitor sees the training (`nnti.training.loop.Fit`) at its turning points. It may read all of it and must change nothing: a
-training gives the same numbers whoever looks on.
-
-What a network makes of a few fixed validation images while it trains: small, cheap, always the same ones.
-
-TensorBoard, where it is installed: `experiment.tensorboard=True` writes scalars and pictures into the run folder.
-
-pip install tensorboard
-tensorboard --logdir runs
+A monitor sees the training (`nnti.training.loop.Fit`) at its turning points. It may read all of it and must change
+nothing: a training gives the same numbers whoever looks on.
 """
 
 import math
@@ -16,7 +9,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,10 +23,11 @@ from nnti.loss import LossSum
 from nnti.progress import progress_bar
 from nnti.training.run_folder import RunFolder
 
-__all__ = ["Monitor", "Monitors", "ProgressBar", "Snapshot", "Snapshots", "TensorBoard"]
-
+__all__ = ["Monitor", "Monitors", "ProgressBar", "Snapshots", "TensorBoard"]
 
 LOOK_EVERY = 1.0  # seconds between two looks at the loss: each makes the host wait for the device
+IMAGES = 3
+LONGEST = 480  # pixels: what a screen shows; larger images would cost a training more than a look is worth
 
 
 class Monitor:
@@ -44,7 +37,7 @@ class Monitor:
         """The run's folder is there; the untrained network is about to be measured, or training to go on."""
 
     def step(self, run, loss: LossSum) -> None:
-        """A step is done; `run.state` counts it. To read `loss` makes the host wait for the device."""
+        """A step is done; `run.state` counts it. Reading `loss` makes the host wait for the device."""
 
     def phase(self, run, text: str) -> None:
         """Something that takes a while begins, such as a validation; "" when training goes on."""
@@ -88,10 +81,10 @@ class ProgressBar(Monitor):
     """One tqdm bar over all images that are still to come."""
 
     def __init__(self):
-        self._bar, self._looked = None, 0.0
+        self._looked = 0.0
 
     def begin(self, run) -> None:
-        """Show the bar, unless nothing is to be done."""
+        """Show the bar, unless there is nothing to do."""
         images = (len(run) * len(run.loader) - run.state.step) * run.experiment.batch_size
         self._bar = progress_bar(total=images, unit="img", desc=run.experiment.name, disable=not images)
 
@@ -108,20 +101,8 @@ class ProgressBar(Monitor):
         self._bar.close()
 
 
-IMAGES = 3
-LONGEST = 480  # pixels: what a screen shows; larger images would cost a training more than a look is worth
-
-
-class Snapshot(NamedTuple):
-    """An image and two label maps as pictures: uint8 (H, W, 3)."""
-
-    image: np.ndarray
-    truth: np.ndarray
-    prediction: np.ndarray
-
-
 class Snapshots:
-    """A few images of a split, spread evenly and scaled so that their longer side is LONGEST pixels at most.
+    """A few images of a split, spread evenly and at most LONGEST pixels long, and what a network makes of them.
 
     Args:
         dataset: the split. experiment: its `precision` is used.
@@ -133,13 +114,13 @@ class Snapshots:
         self._colors[: dataset.num_classes] = dataset.palette
         self._samples = [_reduced(*dataset[index]) for index in evenly_spread(len(dataset), IMAGES)]
 
-    def take(self, model: nn.Module) -> list[Snapshot]:
-        """Segment the images with the model as it is now; it is left in the mode that it came in."""
-        found = []
+    def take(self, model: nn.Module) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Return image, truth and prediction of each, as pictures uint8 (H, W, 3); the model keeps its mode."""
+        taken = []
         for image, label in self._samples:
             prediction = predict(model, image, precision=self._precision)
-            found.append(Snapshot(image.permute(1, 2, 0).numpy(), self._colors[label], self._colors[prediction]))
-        return found
+            taken.append((image.permute(1, 2, 0).numpy(), self._colors[label], self._colors[prediction]))
+        return taken
 
 
 def _reduced(image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,34 +133,29 @@ def _reduced(image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
 class TensorBoard(Monitor):
     """Writes every column of the history per epoch, the loss about once a second, pictures after each validation.
 
-    Without the package `tensorboard` it warns, and nothing is written. All goes to the folder tensorboard/ of the run.
+    Everything goes to the folder tensorboard/ of the run: `tensorboard --logdir runs`.
     """
 
     def __init__(self, run: RunFolder):
-        self._folder, self._writer, self._snapshots, self._looked = run.path / "tensorboard", None, None, 0.0
+        self._folder, self._looked = run.path / "tensorboard", 0.0
 
     def begin(self, run) -> None:
-        """Open the files; what an interrupted run wrote about steps that it now repeats is taken back."""
+        """Open the files; what an interrupted run wrote about steps that are now repeated is taken back."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            warnings.warn(
-                "tensorboard=True writes nothing: the package is missing (pip install tensorboard)", stacklevel=2
-            )
-            return
+            raise ImportError("tensorboard=True needs the package: pip install tensorboard") from None
         self._writer = SummaryWriter(self._folder, purge_step=self._position(run) + bool(run.rows))
         self._snapshots = Snapshots(run.val_data, run.experiment)
 
     def step(self, run, loss: LossSum) -> None:
         """Write the loss of this step, at most about once a second."""
-        if self._writer is not None and time.perf_counter() - self._looked > LOOK_EVERY:
+        if time.perf_counter() - self._looked > LOOK_EVERY:
             self._writer.add_scalar("step/loss", float(loss.mean), self._position(run))
             self._looked = time.perf_counter()
 
     def epoch(self, run) -> None:
         """Write the last row of the history; after a validation also what the network makes of fixed images."""
-        if self._writer is None:
-            return
         at, row = self._position(run), run.rows[-1]
         for name, value in row.items():
             split, _, metric = name.partition("_")
@@ -187,14 +163,13 @@ class TensorBoard(Monitor):
                 self._writer.add_scalar(f"{split}/{metric}" if split in ("train", "val") else f"run/{name}", value, at)
         if not math.isnan(row["val_mean_iou"]):
             for number, snapshot in enumerate(self._snapshots.take(run.model)):
-                picture = np.concatenate(snapshot, axis=1)
-                self._writer.add_image(f"image, truth, prediction/{number}", picture, at, dataformats="HWC")
+                beside = np.concatenate(snapshot, axis=1)
+                self._writer.add_image(f"image, truth, prediction/{number}", beside, at, dataformats="HWC")
         self._writer.flush()
 
     def end(self, run) -> None:
         """Close the files."""
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
 
     @staticmethod
     def _position(run) -> int:
