@@ -12,7 +12,7 @@ torch.set_num_threads(1)  # the networks here are tiny: threads would wait for e
 
 def pytest_collection_modifyitems(items):
     """Let workers share the tests file by file; whole notebooks, which take longest, come first and one by one."""
-    alone = {item: item.name.startswith("test_runs_twice") for item in items}
+    alone = {item: item.name.startswith("test_notebook_runs") for item in items}
     items.sort(key=lambda item: not alone[item])
     for item in items:
         item.add_marker(pytest.mark.xdist_group(item.name if alone[item] else item.path.stem))

@@ -27,7 +27,7 @@ from nnti.loss import LossSum
 from nnti.notebook.canvas import encoded
 from nnti.progress import answering, has_widgets, interface_events
 from nnti.training.loop import Fit
-from nnti.training.monitors import IMAGES, Monitor, Snapshots
+from nnti.training.monitors import Monitor, Snapshots
 
 __all__ = ["Budget", "Dashboard", "LiveCurves", "watch"]
 
@@ -141,11 +141,10 @@ class Dashboard(Monitor):
         self._stop = widgets.Button(description="Stop", icon="stop", button_style="warning")
         self._stop.tooltip = "End after the current step, with everything saved; run the cell again to go on"
         self._curves = widgets.Image(format="png", layout=wide)
-        self._pictures = [widgets.Image(format="png", layout={"width": f"{98 / IMAGES}%"}) for _ in range(IMAGES)]
         head = widgets.HBox([self._title, self._stop], layout={"justify_content": "space-between"})
-        pictures = widgets.HBox(self._pictures, layout={"align_items": "flex-start"})
+        self._pictures = widgets.HBox(layout={"align_items": "flex-start"})
         self.box = widgets.VBox(
-            [head, self._epochs, self._steps, self._numbers, self._curves, self._table, pictures],
+            [head, self._epochs, self._steps, self._numbers, self._curves, self._table, self._pictures],
             layout={"max_width": "780px", "overflow": "hidden"},  # a few pixels too wide would bring a scroll bar
         )
         self.box.add_class("nnti-dashboard")
@@ -203,13 +202,20 @@ class Dashboard(Monitor):
         """Show table, curves and predictions; the expensive ones only where the budget allows it, or `always`."""
         if not run.rows:
             return
-        self._table.value = _table(run.rows)
+        with self.budget.spending("table"):
+            self._table.value = _table(run.rows)
         if always or self.budget.allows("curves"):
             self._draw_curves(run)
         if always or self.budget.allows("pictures"):
             with self.budget.spending("pictures"):
-                for widget, parts in zip(self._pictures, self._snapshots.take(run.model), strict=False):
-                    widget.value = encoded(np.concatenate(parts), "png", compress_level=1)
+                self._show_pictures(self._snapshots.take(run.model))
+
+    def _show_pictures(self, snapshots) -> None:
+        if not self._pictures.children:
+            width = {"width": f"{98 / len(snapshots)}%", "max_width": "250px"}
+            self._pictures.children = [widgets.Image(format="png", layout=width) for _ in snapshots]
+        for widget, parts in zip(self._pictures.children, snapshots, strict=True):
+            widget.value = encoded(np.concatenate(parts), "png", compress_level=1)
 
     def _draw_curves(self, run) -> None:
         with self.budget.spending("curves"):
@@ -250,7 +256,8 @@ def _table(rows: list[dict[str, float]]) -> str:
     best = table[SCORE].max()
     special = {SCORE: lambda score: f"<b>{score:.4f}</b>" if score == best else f"{score:.4f}", "s": "{:.0f}".format}
     options = {"index": False, "border": 0, "escape": False, "na_rep": "–", "float_format": "{:.4f}".format}
-    return table.tail(ROWS).to_html(formatters=special, **options)
+    style = "<table style='border-spacing:12px 0;text-align:right' "
+    return table.tail(ROWS).to_html(formatters=special, **options).replace("<table ", style)
 
 
 def watch(run: Fit) -> Iterator[dict[str, float]]:

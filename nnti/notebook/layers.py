@@ -123,7 +123,8 @@ def probability_table(segmented: Segmented, classes: SegmentationDataset | Class
     shares = segmented.at(x, y)
     numbers = np.argsort(-shares, kind="stable")[:MOST]
     bar = "<span style='display:inline-block;height:9px;background:#0072B2;width:{:.0f}px'></span> {:.1f} %"
-    return _class_table(classes, numbers, {"": [bar.format(90 * share, 100 * share) for share in shares[numbers]]})
+    bars = [bar.format(90 * share, 100 * share) for share in shares[numbers]]
+    return _class_table(classes, numbers, {"probability": bars})
 
 
 def css_color(classes: SegmentationDataset | Classes, number: int) -> str:

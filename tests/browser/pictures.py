@@ -17,12 +17,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder), {"NNTI_DATA": os.environ["NNTI_DATA"], "PYTHONPATH": str(PROJECT)})
         try:
-            lab.open(lab.write("explorer.ipynb", "from nnti import explore", "explore('enet_camvid')"))
-            lab.run_all()
-            lab.wait(lambda: "1 of 101" in lab.text(".nnti-explorer"), "no explorer")
+            lab.run("explorer.ipynb", "from nnti import explore", "explore('enet_camvid')")
+            lab.wait_for("1 of 101", ".nnti-explorer")
             lab.button("prediction", ".nnti-explorer").click()
             lab.find(".nnti-explorer .nnti-canvas")[0].click()
-            lab.wait(lambda: "predicted:" in lab.text(".nnti-explorer"), "no pixel")
+            lab.wait_for("predicted:", ".nnti-explorer")
             explorer = lab.show(lab.find(".nnti-explorer")[0])
             explorer.screenshot(str(PROJECT / "figures" / "explorer.png"))
         finally:
