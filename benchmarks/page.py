@@ -93,7 +93,7 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
 @styled
 def _figure(curves: list[Curve], title: str) -> Figure:
     rows = -(-len(curves) // COLUMNS)
-    figure, panels = page(PANEL * rows, f"Benchmarks: {title}", rows, COLUMNS)
+    figure, panels = page(PANEL * rows, f"Benchmarks: {title}", rows, COLUMNS, left=0.6)
     for axes, curve in zip(panels, curves, strict=False):
         for number, (label, (x, y)) in enumerate(curve.lines.items()):
             axes.plot(x, y, label=label, **run_style(number))

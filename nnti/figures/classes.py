@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from nnti.data import SegmentationDataset
-from nnti.figures.style import DARK, RUN_COLORS, RUN_HATCHES, draw_legend, legend_shape, page, styled
+from nnti.figures.style import DARK, RUN_COLORS, RUN_HATCHES, draw_legend, legend_height, page, styled, text_width
 
 __all__ = ["class_frequencies", "per_class_iou"]
 
@@ -31,7 +31,7 @@ def class_frequencies(counts: Sequence[int] | np.ndarray, dataset: SegmentationD
         raise ValueError(f"counts {counts.shape} must hold one number for each of the {dataset.num_classes} classes")
     order = np.argsort(-counts, kind="stable")
     shares = 100 * counts[order] / max(counts.sum(), 1)
-    figure, (axes,) = page(0.5 + 0.19 * len(order), title)
+    figure, axes = _rows(0.19, [dataset.class_names[number] for number in order], title)
     low = 10 ** np.floor(np.log10(shares[shares > 0].min(initial=100) / 1.5))  # a whole decade below the rarest class
     colors = np.asarray(dataset.palette)[order] / 255
     axes.barh(range(len(order)), np.maximum(shares, low) - low, left=low, color=colors, edgecolor=DARK, linewidth=0.6)
@@ -44,7 +44,6 @@ def class_frequencies(counts: Sequence[int] | np.ndarray, dataset: SegmentationD
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:g} %")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("share of the labelled pixels")
-    _name_rows(axes, [dataset.class_names[number] for number in order])
     return figure
 
 
@@ -65,18 +64,26 @@ def per_class_iou(results: Mapping[str, Sequence[float | None]], class_names: Se
         if iou.shape != (len(class_names),):
             raise ValueError(f"'{label}' has {iou.shape} values for {len(class_names)} classes")
     handles = [_iou_handle(number, label, iou) for number, (label, iou) in enumerate(values.items())]
-    _, legend = legend_shape([handle.get_label() for handle in handles])
-    figure, (axes,) = page(0.5 + (BAR * len(values) + 0.07) * len(class_names), title, below=legend)
+    figure, axes = _rows(BAR * len(values) + 0.07, class_names, title, legend_height(handles))
     thickness = 0.86 / max(1, len(values))
     for number, (iou, handle) in enumerate(zip(values.values(), handles, strict=True)):
         rows = np.arange(len(class_names)) + (number - (len(values) - 1) / 2) * thickness
         _draw_iou(axes, rows, iou, thickness, handle)
-    axes.set_xlim(0, 1.08)
-    axes.set_xticks(np.linspace(0, 1, 6))
-    axes.set_xlabel("IoU")
-    _name_rows(axes, class_names)
+    axes.set(xlim=(0, 1.08), xticks=np.linspace(0, 1, 6), xlabel="IoU")
     draw_legend(figure, handles)
     return figure
+
+
+def _rows(height: float, names: Sequence[str], title: str, below: float = 0.0) -> tuple[Figure, Axes]:
+    """Return a figure with a row of `height` inches for each name."""
+    figure, (axes,) = page(
+        0.5 + height * len(names), title, below=below, left=0.15 + text_width("\n".join(names)), high=0.02
+    )
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    return figure, axes
 
 
 def _iou_handle(number: int, label: str, iou: np.ndarray) -> Patch:
@@ -96,10 +103,3 @@ def _draw_iou(axes: Axes, rows: np.ndarray, iou: np.ndarray, thickness: float, h
         note = axes.annotate(text, (at, row), (3, 0), textcoords="offset points", va="center_baseline")
         note.set(zorder=0.95)  # over the means' lines, which shall not run through numbers, and under the bars
         note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
-
-
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(False, axis="y")

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from nnti.figures.style import DARK, draw_legend, legend_shape, page, run_style, styled
+from nnti.figures.style import DARK, draw_legend, legend_height, page, run_style, styled, text_width
 
 __all__ = ["confusion_heatmap", "error_distances"]
 
@@ -29,25 +29,24 @@ def confusion_heatmap(matrix: Sequence[Sequence[int]], class_names: Sequence[str
     counts = np.asarray(matrix, dtype=np.float64)
     if counts.shape != (len(class_names), len(class_names)):
         raise ValueError(f"matrix {counts.shape} must have a row and a column for each of {len(class_names)} classes")
-    with np.errstate(invalid="ignore"):
-        shares = 100 * counts / counts.sum(1, keepdims=True)  # NaN for a class that does not occur
-    figure, (axes,) = page(1.0 + CELL * len(counts), title)
+    pixels = counts.sum(1, keepdims=True)
+    shares = np.divide(100 * counts, pixels, where=pixels > 0, out=np.full_like(counts, np.nan))
+    names = [name if pixels[row] else f"{name} (absent)" for row, name in enumerate(class_names)]
+    slanted = 0.3 + 0.7 * text_width("\n".join(class_names))  # inches below the panel
+    left = 0.35 + text_width("\n".join(names))
+    figure, (axes,) = page(CELL * len(counts) + slanted, title, left=left, low=slanted, high=0.0)
     # dark where many pixels go; the root lets confusions of a few % be seen beside a diagonal of 90 %
-    picture = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=10, aspect="auto")
+    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=10, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
         if share >= 0.5:
             color = "white" if share > 45 else DARK
             axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=color)
-    names = [name if not np.isnan(shares[row]).any() else f"{name} (absent)" for row, name in enumerate(class_names)]
     axes.set_yticks(range(len(names)), names)
     axes.set_xticks(range(len(names)), class_names, rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0)
     axes.set_ylabel("truth")
     axes.set_xlabel("prediction, % of the true class's pixels (below 0.5 % left blank)")
     axes.grid(False)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.8, pad=0.01)
-    bar.set_ticks(np.sqrt([0, 5, 25, 50, 100]), labels=["0 %", "5 %", "25 %", "50 %", "100 %"])
-    bar.outline.set_linewidth(0.4)
     return figure
 
 
@@ -62,8 +61,7 @@ def error_distances(analysis: dict[str, Any], title: str) -> Figure:
     overall = 100 * sum(analysis["boundary"]["errors"]) / sum(analysis["boundary"]["pixels"])
     handles = [Line2D([], [], label=name, **run_style(number)) for number, name in enumerate(KINDS.values())]
     handles.append(Line2D([], [], color=DARK, linestyle=":", linewidth=0.9, label=f"all pixels: {overall:.1f} % wrong"))
-    _, legend = legend_shape([handle.get_label() for handle in handles])
-    figure, (rate, score) = page(2.3, title, columns=2, below=legend)
+    figure, (rate, score) = page(2.3, title, columns=2, below=legend_height(handles), left=0.5, high=0.02)
     for number, kind in enumerate(KINDS):
         style = run_style(number)
         pixels, errors = (np.asarray(analysis[kind][key], dtype=np.float64) for key in ("pixels", "errors"))

@@ -1,13 +1,10 @@
-"""Label maps as colour pictures: uint8 arrays (H, W, 3) that any viewer shows.
-
-Pictures beside each other: image / ground truth / prediction, and what augmentation makes of one image.
+"""Label maps as colours, and pictures beside each other: image / ground truth / prediction, augmented crops, a photo.
 
 Pictures are placed by hand, in inches from the upper left corner, so that rows of different shapes leave no gaps.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,17 +14,15 @@ from torch import Tensor
 
 from nnti.data import SegmentationDataset
 from nnti.data.base import IGNORE_INDEX
-from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_shape, styled
+from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_height, styled
 from nnti.metrics import ConfusionMatrix
 
 __all__ = [
-    "Box",
     "CAPTION",
     "Classes",
     "GAP",
     "MARGIN",
     "augmentation_gallery",
-    "class_handles",
     "colorize",
     "draw_picture",
     "overlay",
@@ -124,33 +119,12 @@ def to_picture(image: Tensor | np.ndarray) -> np.ndarray:
     return np.clip(np.round(image), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def class_handles(masks: Sequence[Tensor | np.ndarray], dataset: SegmentationDataset | Classes) -> list[Patch]:
-    """Return legend entries of the classes that occur in `masks`, in class order, then of void if it occurs."""
-    present = sorted({int(value) for mask in masks for value in np.unique(to_array(mask))} - {dataset.ignore_index})
-    entries = [(dataset.palette[number], dataset.class_names[number]) for number in present]
-    if any((to_array(mask) == dataset.ignore_index).any() for mask in masks):
-        entries.append((void_color(dataset), "void"))
-    return [
-        Patch(facecolor=np.asarray(color) / 255, edgecolor=DARK, linewidth=0.6, label=name) for color, name in entries
-    ]
-
-
 MARGIN, GAP, BLOCK_GAP = 0.06, 0.06, 0.2  # inches: page border, between pictures, between two blocks of rows
 HEADING, CAPTION = 0.19, 0.18  # inches: the line above a column, the line below a picture
 ROOM = 8.6  # inches that the rows of pictures may take together: with title and legend they still fit a page
-TWO_BLOCKS = 0.75  # two blocks of rows, which fill the page, unless their pictures are narrower than this share
 TALLEST = 1.5  # height / width beyond which a picture is drawn narrower than its column
 
-Picture = torch.Tensor | np.ndarray
-
-
-class Box(NamedTuple):
-    """A rectangle of the page in inches from its upper left corner."""
-
-    left: float
-    top: float
-    width: float
-    height: float
+Picture = Tensor | np.ndarray
 
 
 @styled
@@ -164,7 +138,7 @@ def triptychs(
     """Show a row per sample: its image, its labels and one or more predictions, in the data set's colours.
 
     The legend lists the classes that occur in the labels and predictions shown. Rows go into one block, or into two
-    side by side where one would be long and thin.
+    side by side where the pictures are larger then.
 
     Args:
         samples: (image uint8 (3, H, W), label (H, W), prediction (H, W), …) each; sizes may differ between samples.
@@ -174,21 +148,21 @@ def triptychs(
         scores: write below each prediction its mean IoU over the classes that occur in that image or its prediction.
     """
     _check(samples, columns)
-    masks = [to_array(mask) for sample in samples for mask in sample[1:]]
-    handles = class_handles(masks, dataset)
-    _, legend = legend_shape([handle.get_label() for handle in handles])
+    handles = _class_handles([mask for sample in samples for mask in sample[1:]], dataset)
     ratios = [min(TALLEST, sample[1].shape[0] / sample[1].shape[1]) for sample in samples]
     gap = CAPTION if scores else GAP
-    width, blocks = _arrange(ratios, len(columns), gap)
+    layouts = [_blocks(ratios, len(columns), gap, number) for number in (1, 2)[: len(samples)]]
+    width, blocks = max(layouts, key=lambda layout: layout[0])
     height = HEADING + max(sum(ratios[row] * width + gap for row in block) for block in blocks)
-    figure, above = bare_page(height, title, below=legend)
+    figure, above = bare_page(height, title, below=legend_height(handles))
     across = len(columns) * (width + GAP) - GAP
     left = (WIDTH - len(blocks) * (across + BLOCK_GAP) + BLOCK_GAP) / 2
     for block in blocks:
-        _draw_headings(figure, columns, left, above, width)
+        for number, text in enumerate(columns):
+            write_at(figure, text, left + number * (width + GAP) + width / 2, above + HEADING - 0.04, "bottom")
         top = above + HEADING
         for row in block:
-            _draw_row(figure, samples[row], dataset, Box(left, top, width, ratios[row] * width), scores)
+            _draw_row(figure, samples[row], dataset, (left, top, width, ratios[row] * width), scores)
             top += ratios[row] * width + gap
         left += across + BLOCK_GAP
     draw_legend(figure, handles)
@@ -204,14 +178,14 @@ def segmented_photo(image: Picture, prediction: Picture, dataset: SegmentationDa
         dataset: gives colours and class names; of a checkpoint, `Classes.of(checkpoint)`.
         title: which network, which picture.
     """
-    handles = class_handles([prediction], dataset)
-    _, legend = legend_shape([handle.get_label() for handle in handles])
+    handles = _class_handles([prediction], dataset)
     ratio = prediction.shape[0] / prediction.shape[1]
     width = min((WIDTH - 2 * MARGIN - GAP) / 2, ROOM / ratio)
-    figure, above = bare_page(ratio * width + GAP, title, below=legend)
+    figure, above = bare_page(ratio * width + GAP, title, below=legend_height(handles))
     left = (WIDTH - 2 * width - GAP) / 2
-    for number, pixels in enumerate((to_picture(image), overlay(image, prediction, dataset))):
-        draw_picture(figure, Box(left + number * (width + GAP), above, width, ratio * width), pixels)
+    for pixels in (to_picture(image), overlay(image, prediction, dataset)):
+        draw_picture(figure, pixels, left, above, width, ratio * width)
+        left += width + GAP
     draw_legend(figure, handles)
     return figure
 
@@ -230,25 +204,52 @@ def augmentation_gallery(
     """
     if not crops:
         raise ValueError("crops is empty; pass at least one (image, label)")
-    handles = class_handles([label, *(mask for _, mask in crops)], dataset)
-    _, legend = legend_shape([handle.get_label() for handle in handles])
+    handles = _class_handles([label, *(mask for _, mask in crops)], dataset)
     rows = 1 if len(crops) < 3 else 2 if len(crops) <= 8 else 3
     across = -(-len(crops) // rows)
     whole, part = (mask.shape[0] / mask.shape[1] for mask in (label, crops[0][1]))  # height / width
-    first, width = _gallery_widths(whole, part, rows, across)
-    height = max(2 * whole * first + GAP, rows * (part * width + GAP) - GAP)
-    figure, above = bare_page(HEADING + height + GAP, title, below=legend)
-    _draw_headings(figure, ["image, labels"], MARGIN, above, first)
+    # widths with which both sides fill the page and end at the same height:
+    # 2 · whole · first + GAP = rows · (part · width + GAP) − GAP, and first + across · width = free
+    free = WIDTH - 2 * MARGIN - BLOCK_GAP - (across - 1) * GAP
+    width = (2 * whole * free - (rows - 2) * GAP) / (rows * part + 2 * whole * across)
+    first = free - across * width
+    figure, above = bare_page(HEADING + 2 * (whole * first + GAP), title, below=legend_height(handles))
     top, left = above + HEADING, MARGIN + first + BLOCK_GAP
-    _draw_headings(figure, ["augmented crops with labels"], left, above, WIDTH - MARGIN - left)
-    draw_picture(figure, Box(MARGIN, top, first, whole * first), to_picture(image))
-    draw_picture(figure, Box(MARGIN, top + whole * first + GAP, first, whole * first), colorize(label, dataset))
+    write_at(figure, "image, labels", MARGIN + first / 2, top - 0.04, "bottom")
+    write_at(figure, "augmented crops with labels", (left + WIDTH - MARGIN) / 2, top - 0.04, "bottom")
+    draw_picture(figure, to_picture(image), MARGIN, top, first, whole * first)
+    draw_picture(figure, colorize(label, dataset), MARGIN, top + whole * first + GAP, first, whole * first)
     for number, (crop, mask) in enumerate(crops):
         row, column = divmod(number, across)
-        place = Box(left + column * (width + GAP), top + row * (part * width + GAP), width, part * width)
-        draw_picture(figure, place, overlay(crop, mask, dataset))
+        place = (left + column * (width + GAP), top + row * (part * width + GAP), width, part * width)
+        draw_picture(figure, overlay(crop, mask, dataset), *place)
     draw_legend(figure, handles)
     return figure
+
+
+def draw_picture(figure: Figure, pixels: np.ndarray, left: float, top: float, width: float, height: float) -> None:
+    """Draw a picture, at its own proportions, into a rectangle given in inches from the upper left corner."""
+    page_height = figure.get_figheight()
+    axes = figure.add_axes((left / WIDTH, 1 - (top + height) / page_height, width / WIDTH, height / page_height))
+    axes.imshow(pixels, interpolation="none")
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set(visible=True, linewidth=0.4, color=DARK)
+
+
+def write_at(figure: Figure, text: str, x: float, y: float, vertical: str) -> None:
+    """Write at a point given in inches from the upper left corner."""
+    figure.text(x / WIDTH, 1 - y / figure.get_figheight(), text, ha="center", va=vertical)
+
+
+def _class_handles(masks: Sequence[Picture], dataset: SegmentationDataset | Classes) -> list[Patch]:
+    """Return legend entries of the classes that occur in `masks`, in class order, then of void if it occurs."""
+    present = {int(value) for mask in masks for value in np.unique(to_array(mask))}
+    entries = [(dataset.palette[n], dataset.class_names[n]) for n in sorted(present - {dataset.ignore_index})]
+    if dataset.ignore_index in present:
+        entries.append((void_color(dataset), "void"))
+    style = {"edgecolor": DARK, "linewidth": 0.6}
+    return [Patch(facecolor=np.asarray(color) / 255, label=name, **style) for color, name in entries]
 
 
 def _check(samples: Sequence[tuple[Picture, ...]], columns: Sequence[str]) -> None:
@@ -262,46 +263,26 @@ def _check(samples: Sequence[tuple[Picture, ...]], columns: Sequence[str]) -> No
             raise ValueError(f"sample {number} mixes the sizes {sorted(shapes)}; all must be of one size")
 
 
-def _arrange(ratios: Sequence[float], columns: int, gap: float) -> tuple[float, list[list[int]]]:
-    """Return the pictures' width in inches and the rows of each block; see `TWO_BLOCKS`."""
-    options = []
-    for blocks in (1, 2) if len(ratios) > 1 else (1,):
-        parts = _split(ratios, blocks)
-        free = WIDTH - 2 * MARGIN - blocks * (columns - 1) * GAP - (blocks - 1) * BLOCK_GAP
-        widths = [(ROOM - len(part) * gap) / sum(ratios[row] for row in part) for part in parts]
-        options.append((min(free / (blocks * columns), *widths), parts))
-    return options[-1] if options[-1][0] > TWO_BLOCKS * options[0][0] else options[0]
+def _blocks(ratios: Sequence[float], columns: int, gap: float, number: int) -> tuple[float, list[range]]:
+    """Return the pictures' width in inches if the rows stand in `number` blocks, and the rows of each block."""
+    half = -(-len(ratios) // number)
+    blocks = [range(len(ratios))[start : start + half] for start in range(0, len(ratios), half)]
+    free = WIDTH - 2 * MARGIN - number * (columns - 1) * GAP - (number - 1) * BLOCK_GAP
+    tallest = max(sum(ratios[row] for row in block) for block in blocks)
+    return min(free / (number * columns), (ROOM - half * gap) / tallest), blocks
 
 
-def _split(ratios: Sequence[float], blocks: int) -> list[list[int]]:
-    """Split the rows, in order, into one block or two of about the same height."""
-    rows = list(range(len(ratios)))
-    if blocks == 1:
-        return [rows]
-    cut = min(rows[1:], key=lambda at: max(sum(ratios[:at]), sum(ratios[at:])))
-    return [rows[:cut], rows[cut:]]
-
-
-def _gallery_widths(whole: float, part: float, rows: int, across: int) -> tuple[float, float]:
-    """Return the widths of image and crops for which both fill the page and end at the same height.
-
-    2 · whole · first + GAP = rows · (part · width + GAP) − GAP, and first + across · width = what the gaps leave.
-    """
-    free = WIDTH - 2 * MARGIN - BLOCK_GAP - (across - 1) * GAP
-    gaps = (rows - 2) * GAP
-    width = (2 * whole * free - gaps) / (rows * part + 2 * whole * across)
-    return free - across * width, width
-
-
-def _draw_row(figure: Figure, sample: Sequence[Picture], dataset: SegmentationDataset, box: Box, scores: bool) -> None:
+def _draw_row(
+    figure: Figure, sample: Sequence[Picture], dataset: SegmentationDataset, box: tuple, scores: bool
+) -> None:
+    left, top, width, height = box
     image, label, *predictions = sample
-    pictures = [to_picture(image), *(colorize(mask, dataset) for mask in (label, *predictions))]
-    for number, pixels in enumerate(pictures):
-        place = box._replace(left=box.left + number * (box.width + GAP))
-        draw_picture(figure, place, pixels)
+    for number, pixels in enumerate([to_picture(image), *(colorize(mask, dataset) for mask in (label, *predictions))]):
+        draw_picture(figure, pixels, left, top, width, height)
         if scores and number > 1:
             text = _score(sample[number], label, dataset)
-            write_at(figure, text, place.left + place.width / 2, place.top + place.height + 0.02, "top")
+            write_at(figure, text, left + width / 2, top + height + 0.02, "top")
+        left += width + GAP
 
 
 def _score(prediction: Picture, label: Picture, dataset: SegmentationDataset) -> str:
@@ -309,24 +290,3 @@ def _score(prediction: Picture, label: Picture, dataset: SegmentationDataset) ->
     matrix.update(*(torch.as_tensor(to_array(mask).astype(np.int64)) for mask in (prediction, label)))
     mean_iou = matrix.compute()["mean_iou"]
     return "all void" if np.isnan(mean_iou) else f"mean IoU {mean_iou:.2f}"
-
-
-def _draw_headings(figure: Figure, texts: Sequence[str], left: float, top: float, width: float) -> None:
-    for number, text in enumerate(texts):
-        write_at(figure, text, left + number * (width + GAP) + width / 2, top + HEADING - 0.04, "bottom")
-
-
-def draw_picture(figure: Figure, box: Box, pixels: np.ndarray) -> None:
-    """Draw a picture, at its own proportions, into a box."""
-    page_height = figure.get_figheight()
-    corner = (box.left / WIDTH, 1 - (box.top + box.height) / page_height)
-    axes = figure.add_axes((*corner, box.width / WIDTH, box.height / page_height))
-    axes.imshow(pixels, interpolation="none")
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
-    axes.spines[:].set(visible=True, linewidth=0.4, color=DARK)
-
-
-def write_at(figure: Figure, text: str, x: float, y: float, vertical: str) -> None:
-    """Write at a point given in inches from the upper left corner."""
-    figure.text(x / WIDTH, 1 - y / figure.get_figheight(), text, ha="center", va=vertical)

@@ -38,8 +38,8 @@ def render_run(
     """Draw and save what the files of a run allow, finished or not; return the paths of the files written.
 
     `<name>_curves` and `<name>_learning_rate` need the history, `<name>_per_class_iou` a finished run,
-    `<name>_confusion` and `<name>_error_distances` an analysis (see `nnti.inference.errors`), `<name>_triptychs` the best
-    checkpoint and the data set, `<name>_best_and_worst` all of these; what is missing is left out.
+    `<name>_confusion` and `<name>_error_distances` an analysis (see `nnti.inference.errors`), `<name>_triptychs` the
+    best checkpoint and the data set, `<name>_best_and_worst` all of these; what is missing is left out.
 
     Args:
         run: the run folder.
@@ -51,38 +51,44 @@ def render_run(
         record, history = run.record(), run.history()
     except RunError:
         return []  # no epoch is finished
-    folder = folder_for(record["data"]["title"]) if folder is None else folder
     # the folder's name, not the experiment's: several runs of one experiment have figures of their own
-    name, protocol = run.path.resolve().name, record["experiment"]["protocol"]
-    title = run_title(record, name)
+    name, settings = run.path.resolve().name, record["experiment"]
+    title, analysis = run_title(record, name), run.analysis()
     figures = {
-        f"{name}_curves": curves({name: history}, f"{title}, validation by the {protocol} protocol"),
-        f"{name}_learning_rate": learning_rate({name: history}, title),
+        "curves": curves({name: history}, f"{title}, validation by the {settings['protocol']} protocol"),
+        "learning_rate": learning_rate({name: history}, title),
     }
     if record.get("validation"):
-        figures[f"{name}_per_class_iou"] = _per_class_iou(record, title)
-    analysis = run.analysis()
+        results = {f"{protocol} protocol": found["iou_per_class"] for protocol, found in record["validation"].items()}
+        measured = f"{title}\nvalidation at epoch {record['best_epoch']}, {' and '.join(results)}"
+        figures["per_class_iou"] = per_class_iou(results, record["data"]["class_names"], measured)
     if analysis:
-        figures |= {f"{name}_{kind}": figure for kind, figure in _errors(analysis, title).items()}
-    if pictures and run.best.is_file() and _data_is_here(record["experiment"]):
-        figures[f"{name}_triptychs"] = run_triptychs(run, progress=progress)
+        images = f"{len(analysis['images'])} images of {analysis['split']}"
+        analysed = f"{title}\n{images}, full protocol, epoch {analysis['epoch']}"
+        figures["confusion"] = confusion_heatmap(analysis["matrix"], analysis["class_names"], analysed)
+        figures["error_distances"] = error_distances(analysis, analysed)
+    here = pictures and run.best.is_file()
+    if here and available(settings["dataset"], settings.get("dataset_arguments")):  # older records have no arguments
+        figures["triptychs"] = run_triptychs(run, progress=progress)
         if analysis:
-            figures[f"{name}_best_and_worst"] = best_and_worst(run, analysis)
-    return [path for name, figure in figures.items() for path in save(figure, name, folder)]
+            figures["best_and_worst"] = best_and_worst(run, analysis)
+    folder = folder_for(record["data"]["title"]) if folder is None else folder
+    return [path for kind, figure in figures.items() for path in save(figure, f"{name}_{kind}", folder)]
 
 
-def render_architectures(folder: str | Path | None = None) -> list[Path]:
-    """Draw and save the network of each of the report's tasks, in its published size; return the paths written.
+def render_architectures(folder: str | Path | None = None, experiments: Sequence[str] = EXPERIMENTS) -> list[Path]:
+    """Draw and save the network of each experiment in its published size; return the paths written.
 
     Args:
         folder: where to; None: figures/.
+        experiments: names of presets; by default one for each of the report's tasks.
     """
     paths = []
-    for name in EXPERIMENTS:
+    for name in experiments:
         experiment = Experiment.load(name)
-        classes = dataset_class(experiment.dataset)
-        model = build_model(experiment.model, len(classes.class_names), experiment.model_arguments, pretrained=False)
-        title = f"{model.title}, {len(classes.class_names)} classes: {count_parameters(model):,} parameters"
+        classes = len(dataset_class(experiment.dataset).class_names)
+        model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
+        title = f"{model.title}, {classes} classes: {count_parameters(model):,} parameters"
         paths += save(architecture_figure(model, title), f"{experiment.model}_architecture", folder)
     return paths
 
@@ -94,10 +100,8 @@ def run_triptychs(run: RunFolder, images: int = SHOWN, progress: bool = True) ->
     """
     dataset = _val_data(run)
     chosen = evenly_spread(len(dataset), images)
-    predictions = _predictions(run, dataset, chosen, progress)
-    samples = [(*dataset[index], prediction) for index, prediction in zip(chosen, predictions, strict=True)]
     shown = f"{len(chosen)} of the validation images, epoch {run.record()['best_epoch']}, full protocol"
-    return triptychs(samples, dataset, f"{run_title(run.record(), run.path.resolve().name)}\n{shown}")
+    return _segmented([run], dataset, chosen, f"{_title(run)}\n{shown}", progress=progress)
 
 
 def best_and_worst(run: RunFolder, analysis: dict[str, Any]) -> Figure:
@@ -112,11 +116,8 @@ def best_and_worst(run: RunFolder, analysis: dict[str, Any]) -> Figure:
     ranked = [places[image["image"]] for image in ranked]
     best = _apart(ranked)
     worst = _apart([index for index in reversed(ranked) if index not in best])
-    chosen = [*best, *reversed(worst)]
-    predictions = _predictions(run, dataset, chosen, progress=False)
-    samples = [(*dataset[index], prediction) for index, prediction in zip(chosen, predictions, strict=True)]
     shown = f"above {len(best)} of the best images, below {len(worst)} of the worst, of {len(ranked)}, full protocol"
-    return triptychs(samples, dataset, f"{run_title(run.record(), run.path.resolve().name)}\n{shown}")
+    return _segmented([run], dataset, [*best, *reversed(worst)], f"{_title(run)}\n{shown}")
 
 
 def comparison(runs: Mapping[str, RunFolder], images: int, title: str) -> Figure:
@@ -129,45 +130,7 @@ def comparison(runs: Mapping[str, RunFolder], images: int, title: str) -> Figure
     """
     dataset = _val_data(next(iter(runs.values())))
     chosen = evenly_spread(len(dataset), images)
-    predictions = zip(*(_predictions(run, dataset, chosen, progress=False) for run in runs.values()), strict=True)
-    samples = [(*dataset[index], *row) for index, row in zip(chosen, predictions, strict=True)]
-    return triptychs(samples, dataset, title, ("image", "ground truth", *runs))
-
-
-def _apart(ranked: Sequence[int]) -> list[int]:
-    """Return the first `EXTREMES` of a ranking of images that are no neighbours."""
-    chosen: list[int] = []
-    for index in ranked:
-        if len(chosen) < EXTREMES and all(abs(index - other) >= APART for other in chosen):
-            chosen.append(index)
-    return chosen
-
-
-def _data_is_here(settings: Mapping[str, Any]) -> bool:
-    return available(settings["dataset"], settings.get("dataset_arguments"))  # older records have none
-
-
-def _val_data(run: RunFolder) -> SegmentationDataset:
-    experiment = run.experiment()
-    return load_split(experiment, experiment.val_split, experiment.val_limit)
-
-
-def _predictions(run: RunFolder, dataset: SegmentationDataset, chosen: Sequence[int], progress: bool) -> list[Tensor]:
-    model, checkpoint = load_model(run.best, resolve_device())
-    check_classes(checkpoint, dataset, run.best)
-    precision = checkpoint["experiment"]["precision"]
-    bar = progress_bar(chosen, desc=f"{run.path.name}: predictions", leave=False, disable=not progress)
-    return [predict(model, dataset[index][0], precision=precision) for index in bar]
-
-
-def _errors(analysis: dict[str, Any], title: str) -> dict[str, Figure]:
-    images = (
-        f"{title}\n{len(analysis['images'])} images of {analysis['split']}, full protocol, epoch {analysis['epoch']}"
-    )
-    return {
-        "confusion": confusion_heatmap(analysis["matrix"], analysis["class_names"], images),
-        "error_distances": error_distances(analysis, images),
-    }
+    return _segmented(list(runs.values()), dataset, chosen, title, ("image", "ground truth", *runs))
 
 
 def run_title(record: dict[str, Any], name: str | None = None) -> str:
@@ -182,8 +145,41 @@ def run_title(record: dict[str, Any], name: str | None = None) -> str:
     return f"{name or record['name']}: {model} on {where}"
 
 
-def _per_class_iou(record: dict[str, Any], title: str) -> Figure:
-    """Show the classes of a finished run by every protocol that it was measured by."""
-    results = {f"{protocol} protocol": result["iou_per_class"] for protocol, result in record["validation"].items()}
-    title = f"{title}\nvalidation at epoch {record['best_epoch']}, {' and '.join(results)}"
-    return per_class_iou(results, record["data"]["class_names"], title)
+def _title(run: RunFolder) -> str:
+    return run_title(run.record(), run.path.resolve().name)
+
+
+def _val_data(run: RunFolder) -> SegmentationDataset:
+    experiment = run.experiment()
+    return load_split(experiment, experiment.val_split, experiment.val_limit)
+
+
+def _apart(ranked: Sequence[int]) -> list[int]:
+    """Return the first `EXTREMES` of a ranking of images that are no neighbours."""
+    chosen: list[int] = []
+    for index in ranked:
+        if len(chosen) < EXTREMES and all(abs(index - other) >= APART for other in chosen):
+            chosen.append(index)
+    return chosen
+
+
+def _segmented(
+    runs: Sequence[RunFolder],
+    dataset: SegmentationDataset,
+    chosen: Sequence[int],
+    title: str,
+    columns: Sequence[str] = ("image", "ground truth", "prediction"),
+    progress: bool = False,
+) -> Figure:
+    """Show images of a data set with their labels and what the best checkpoint of each run makes of them."""
+    predictions = zip(*(_predictions(run, dataset, chosen, progress) for run in runs), strict=True)
+    samples = [(*dataset[index], *row) for index, row in zip(chosen, predictions, strict=True)]
+    return triptychs(samples, dataset, title, columns)
+
+
+def _predictions(run: RunFolder, dataset: SegmentationDataset, chosen: Sequence[int], progress: bool) -> list[Tensor]:
+    model, checkpoint = load_model(run.best, resolve_device())
+    check_classes(checkpoint, dataset, run.best)
+    precision = checkpoint["experiment"]["precision"]
+    bar = progress_bar(chosen, desc=f"{run.path.name}: predictions", leave=False, disable=not progress)
+    return [predict(model, dataset[index][0], precision=precision) for index in bar]

@@ -1,25 +1,25 @@
-"""What all figures share: page width, fonts, colours, and strips above and below the panels for title and legend.
+"""What all figures share: page, fonts, colours, legend, and files with the same bytes every time.
 
 Figures are made for a page whose text is 16 cm wide: 7.1 inches shrink to that by a ninth, so 8 pt prints as 7 pt.
-Nothing here goes through pyplot's list of open figures: a notebook shows each figure once, and none has to be closed.
-
-Figures as files: the same figure always gives the same bytes, so that version control shows real changes only.
+Every place is given in inches, so that nothing has to be measured while a figure is drawn. Nothing goes through
+pyplot's list of open figures: a notebook shows each figure once, and none has to be closed.
 """
 
 import functools
 import io
-import os
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
-from nnti.folders import figures_dir
+from nnti.folders import figures_dir, write_whole
 
 __all__ = [
     "Page",
@@ -28,18 +28,20 @@ __all__ = [
     "bare_page",
     "draw_legend",
     "folder_for",
-    "legend_shape",
+    "legend_height",
     "page",
     "run_style",
     "save",
     "styled",
+    "text_width",
 ]
 
 
 WIDTH = 7.1  # inches
 FONT, TITLE_FONT = 8, 9.5  # points
 TITLE_LETTERS = 92  # of a title's line
-LETTER, LEGEND_ENTRY = 0.066, 0.52  # inches: a letter of average width, what a legend's entry needs beside its name
+LEGEND_ENTRY, LEGEND_LINE = 0.5, 0.172  # inches: what an entry needs beside its name, from one line to the next
+DPI = 200  # of a PNG
 DARK, PALE = "#333333", "#d9d9d9"
 
 STYLE = {
@@ -50,6 +52,7 @@ STYLE = {
     "ytick.labelsize": FONT,
     "legend.fontsize": FONT,
     "figure.titlesize": TITLE_FONT,
+    "axes.titley": 1.0,
     "axes.edgecolor": DARK,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
@@ -75,6 +78,9 @@ RUN_LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (3, 1)))
 RUN_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 RUN_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
 
+# neither a date nor a version of matplotlib: the same figure gives the same bytes
+METADATA = {"png": {"Software": None}, "pdf": dict.fromkeys(("Creator", "Producer", "CreationDate"))}
+
 
 class Page(Figure):
     """A figure that notebooks show by itself, whatever matplotlib backend they chose, or none."""
@@ -90,7 +96,7 @@ def styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
 
     @functools.wraps(function)
     def draw(*arguments, **options) -> Figure:
-        with plt.rc_context(STYLE):
+        with matplotlib.rc_context(STYLE):
             return function(*arguments, **options)
 
     return draw
@@ -108,75 +114,83 @@ def run_style(number: int) -> dict:
 
 
 def page(
-    height: float, title: str, rows: int = 1, columns: int = 1, below: float = 0.0
+    height: float,
+    title: str,
+    rows: int = 1,
+    columns: int = 1,
+    below: float = 0.0,
+    left: float = 0.4,
+    low: float = 0.42,
+    high: float = 0.2,
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure with a grid of panels `height` inches high, and the panels in reading order.
+    """Return a figure with a grid of panels, and the panels in reading order.
 
-    The title's strip above and the `below` inches under the panels, for a legend, come on top of `height`.
+    Args:
+        height: of the whole grid, in inches. The title's strip above and `below` come on top of it.
+        title: of the figure.
+        rows, columns: of the grid.
+        below: inches under the panels, for a legend.
+        left, low, high: inches around each panel for tick labels and names of axes, and above it for its title.
     """
     figure, above = bare_page(height, title, below)
-    total = figure.get_figheight()
-    figure.set_layout_engine("constrained", rect=(0, below / total, 1, 1 - (above + below) / total))
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels:
-        axes.tick_params(labelsize=FONT)
-    return figure, panels
+    total, width, tall = above + height + below, (WIDTH - 0.12) / columns, height / rows
+    size = ((width - left - 0.04) / WIDTH, (tall - low - high) / total)
+    corners = [
+        ((column * width + left) / WIDTH, (below + (rows - 1 - row) * tall + low) / total)
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    return figure, [figure.add_axes((*corner, *size)) for corner in corners]
 
 
 def bare_page(height: float, title: str, below: float = 0.0) -> tuple[Figure, float]:
     """Return an empty figure with a title, and the inches that the title takes; `height` and `below` as in `page`."""
-    text = "\n".join(_wrap(line) for line in title.splitlines())
-    above = 0.12 + 0.17 * len(text.splitlines())
+    lines = [part for line in title.splitlines() for part in _wrap(line)]
+    above = 0.12 + 0.17 * len(lines)
     total = above + height + below
     figure = Page(figsize=(WIDTH, total))
-    figure.suptitle(text, y=1 - 0.05 / total, verticalalignment="top").set_in_layout(False)
+    figure.suptitle("\n".join(lines), y=1 - 0.05 / total, verticalalignment="top")
     return figure, above
 
 
-def _wrap(line: str) -> str:
-    """Break a line that is wider than the page into lines of about equal length, two at a comma or bracket if any."""
+def _wrap(line: str) -> list[str]:
+    """Break a line that is wider than the page into lines of about equal length."""
     lines = -(-len(line) // TITLE_LETTERS)
-    if lines < 2:
-        return line
-    fitting = range(len(line) - TITLE_LETTERS - 1, TITLE_LETTERS + 1)  # empty for three lines or more
-    pauses = [at for at in fitting if line[at] == " " and (line[at - 1] in ",;:" or line[at + 1 : at + 2] == "(")]
-    if pauses:
-        cut = min(pauses, key=lambda at: abs(2 * at - len(line)))
-        return f"{line[:cut]}\n{line[cut + 1 :]}"
-    return textwrap.fill(line, len(line) // lines + 8)
+    return textwrap.wrap(line, len(line) // lines + 8) if lines > 1 else [line]
 
 
-def legend_shape(names: Sequence[str]) -> tuple[int, float]:
-    """Return the number of columns of a legend as wide as the page, and its height in inches."""
-    lengths = [len(name) for name in names] or [0]
-    for columns in range(len(lengths), 0, -1):
-        widths = [LEGEND_ENTRY + LETTER * part.max() for part in np.array_split(lengths, columns)]
-        if sum(widths) <= WIDTH:
-            break
-    rows = -(-len(lengths) // columns)
-    columns = -(-len(lengths) // rows)  # as few columns as so many rows need: even rows
-    return columns, 0.08 + 0.172 * rows
+def text_width(text: str, size: float = FONT) -> float:
+    """Return the width of a text's longest line in inches; `size` in points."""
+    font = FontProperties(size=size)
+    widths = [text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.splitlines()]
+    return max(widths, default=0.0) / 72
+
+
+def legend_height(handles: Sequence[Artist]) -> float:
+    """Return the inches that `draw_legend` needs."""
+    return 0.08 + LEGEND_LINE * -(-len(handles) // _legend_columns(handles))
 
 
 def draw_legend(figure: Figure, handles: Sequence[Artist], bottom: float = 0.0) -> None:
     """Draw one legend for the whole figure, `bottom` inches above its lower edge."""
-    columns, _ = legend_shape([handle.get_label() for handle in handles])
-    legend = figure.legend(
+    figure.legend(
         handles=list(handles),
         loc="lower center",
         bbox_to_anchor=(0.5, bottom / figure.get_figheight()),
-        ncols=columns,
+        ncols=_legend_columns(handles),
         borderaxespad=0.2,
         borderpad=0.2,
         columnspacing=1.4,
         handlelength=2.2,
     )
-    legend.set_in_layout(False)
 
 
-# neither a date nor a version of matplotlib
-METADATA = {"png": {"Software": None}, "pdf": dict.fromkeys(("Creator", "Producer", "CreationDate"))}
-DPI = 200
+def _legend_columns(handles: Sequence[Artist]) -> int:
+    """Return how many columns fit the page, or fewer if that leaves as many rows."""
+    widths = [LEGEND_ENTRY + text_width(handle.get_label()) for handle in handles]
+    fitting = [n for n in range(1, len(widths) + 1) if sum(max(part) for part in np.array_split(widths, n)) <= WIDTH]
+    rows = -(-len(widths) // max(fitting, default=1))
+    return max(1, -(-len(widths) // max(1, rows)))
 
 
 def folder_for(title: str) -> Path:
@@ -192,17 +206,9 @@ def save(figure: Figure, name: str, folder: str | Path | None = None) -> list[Pa
         name: file name without its ending.
         folder: made if need be; None: `nnti.folders.figures_dir()`.
     """
-    folder = figures_dir() if folder is None else Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return [_write(figure, folder / f"{name}.{kind}", kind) for kind in METADATA]
-
-
-def _write(figure: Figure, path: Path, kind: str) -> Path:
-    """Render in memory, write beside the file's place and move it there whole."""
-    buffer = io.BytesIO()
-    with plt.rc_context(STYLE):  # some settings are read only when a figure is rendered
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=METADATA[kind])
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
-    return path
+    folder, paths = figures_dir() if folder is None else Path(folder), []
+    for kind, metadata in METADATA.items():
+        paths.append(folder / f"{name}.{kind}")
+        with matplotlib.rc_context(STYLE):  # some settings are read only when a figure is rendered
+            write_whole(paths[-1], functools.partial(figure.savefig, format=kind, dpi=DPI, metadata=metadata))
+    return paths
