@@ -26,7 +26,7 @@ FOOTNOTE = (
     "A quantity has the same scale in training and validation. Validation at epoch 0: the untrained network."
 )
 FOOT = 0.36  # inches that the footnote takes
-RATE = 0.62  # inches beside an axis of learning rates
+RATE = 0.75  # inches beside an axis of learning rates
 ROW = 0.24  # inches per row of dots
 
 

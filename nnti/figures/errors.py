@@ -32,7 +32,7 @@ def confusion_heatmap(matrix: Sequence[Sequence[int]], class_names: Sequence[str
     pixels = counts.sum(1, keepdims=True)
     shares = np.divide(100 * counts, pixels, where=pixels > 0, out=np.full_like(counts, np.nan))
     names = [name if pixels[row] else f"{name} (absent)" for row, name in enumerate(class_names)]
-    slanted = 0.3 + 0.7 * text_width("\n".join(class_names))  # inches below the panel
+    slanted = 0.34 + 0.7 * text_width("\n".join(class_names))  # inches below the panel
     left = 0.35 + text_width("\n".join(names))
     figure, (axes,) = page(CELL * len(counts) + slanted, title, left=left, low=slanted, high=0.0)
     # dark where many pixels go; the root lets confusions of a few % be seen beside a diagonal of 90 %

@@ -159,6 +159,7 @@ def _wrap(line: str) -> list[str]:
     return textwrap.wrap(line, len(line) // lines + 8) if lines > 1 else [line]
 
 
+@functools.cache
 def text_width(text: str, size: float = FONT) -> float:
     """Return the width of a text's longest line in inches; `size` in points."""
     font = FontProperties(size=size)

@@ -1,0 +1,231 @@
+"""Drawings of networks and of their insides: all comes from the model, nothing overlaps, the model stays as it was."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from torch import nn
+
+from nnti import figures
+from nnti.figures.graph import model_graph, shape_text, summarize_kinds
+from nnti.figures.networks import DASHED, arrange
+from nnti.figures.style import WIDTH
+from nnti.models import Block, ENet, PSPNet, R2UNet, architecture_table
+
+SIZE = (96, 160)
+
+
+class Chain(nn.Module):
+    """`count` convolutions that keep the size; `inputs` by position."""
+
+    def __init__(self, count, inputs=None):
+        super().__init__()
+        self.parts = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(count)))
+        self.inputs = inputs or {}
+
+    def forward(self, x):
+        return self.parts(x)
+
+    def blocks(self):
+        for at, part in enumerate(self.parts):
+            yield Block("s", f"part{at}", "1×1", part, self.inputs.get(at, ()))
+
+
+MODELS = {
+    "enet": lambda: ENet(21),
+    "r2unet": lambda: R2UNet(19, widths=(4, 8, 16, 32)),
+    "pspnet": lambda: PSPNet(19, backbone="resnet18", pretrained=False),
+    "one": lambda: Chain(1),
+    "many": lambda: Chain(30, {at: (f"part{at - 1}", f"part{at - 2}") for at in range(2, 30)}),
+}
+PUBLISHED = {"enet": MODELS["enet"], "r2unet": lambda: R2UNet(19), "pspnet": lambda: PSPNet(19, pretrained=False)}
+
+
+def build(name):
+    torch.manual_seed(0)
+    return MODELS[name]()
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return build(request.param)
+
+
+@pytest.fixture
+def image():
+    return torch.randint(0, 256, (3, 48, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def labels(figure):
+    """Every text of the drawing, spaces and line breaks left out."""
+    return ["".join(text.get_text().split()) for axes in figure.axes for text in axes.texts]
+
+
+def assert_readable(figure):
+    """No text runs over another or off the page, as the renderer draws them, and none is smaller than 7 points."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
+    extents = {text: text.get_window_extent(canvas.get_renderer()) for text in texts if text.get_text()}
+    for (one, a), (two, b) in itertools.combinations(extents.items(), 2):
+        assert not a.overlaps(b), (one.get_text(), two.get_text())
+    for text, box in extents.items():
+        assert text.get_fontsize() >= 7 and min(box.min) >= 0, text.get_text()
+        assert box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height, text.get_text()
+
+
+def test_every_name_size_and_kind_comes_from_the_model(model):
+    texts = labels(figures.architecture_figure(model, "title", SIZE))
+    nodes = {name: node for node in model_graph(model, SIZE) for name in node.names}
+    for row in architecture_table(model, SIZE).itertuples():
+        node = nodes[row.name]
+        assert node.shape == (row.channels, row.height, row.width)
+        several = f"{len(node.names)}blocks" if len(node.names) > 1 else ""
+        assert texts.count(node.title.replace(" ", "") + several + shape_text(node.shape)) == 1
+        assert (row.type or "regular").replace(" ", "") in "".join(texts)
+
+
+def test_arrows_are_the_inputs_that_the_model_declares(model):
+    nodes = model_graph(model, SIZE)
+    place = {name: at for at, node in enumerate(nodes) for name in node.names}
+    expected, before = set(), "image"
+    for block in model.blocks():
+        expected |= {(place[name], place[block.name]) for name in block.inputs or (before,)}
+        before = block.name
+    if "output" in place:
+        expected.add((place["classifier"], place["output"]))
+    arrows = arrange(nodes, WIDTH).arrows
+    drawn = [(arrow.source, arrow.reader) for arrow in arrows]
+    assert len(drawn) == len(set(drawn)) and set(drawn) == {pair for pair in expected if pair[0] != pair[1]}
+    for arrow in arrows:
+        skip = nodes[arrow.reader].column - nodes[arrow.source].column > 1
+        assert arrow.text == (nodes[arrow.reader].reads[arrow.source] if skip else "")
+
+
+@pytest.mark.parametrize("size", [(512, 1024), (33, 47)])
+def test_no_text_overlaps_another(model, size):
+    assert_readable(figures.architecture_figure(model, "a title that is not so short, for a figure of a network", size))
+
+
+def test_no_slab_or_label_overlaps_another(model):
+    slabs = arrange(model_graph(model, SIZE), WIDTH).slabs
+    for one, two in itertools.combinations(slabs, 2):
+        for a, b in itertools.product(one.boxes, two.boxes):
+            assert a[0] >= b[1] or b[0] >= a[1] or a[2] >= b[3] or b[2] >= a[3], (one.label, two.label)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_networks_fit_the_page(name):
+    figure = figures.architecture_figure(PUBLISHED[name](), "title")
+    assert figure.get_figwidth() == pytest.approx(WIDTH, rel=0.01) and figure.get_figheight() < WIDTH
+    indices = {"indices16×128×128", "indices64×64×64"}  # that ENet's poolings hand to its unpoolings
+    assert indices & set(labels(figure)) == (indices if name == "enet" else set())
+    assert_readable(figure)
+
+
+def test_slabs_grow_with_the_maps():
+    slabs = arrange(model_graph(build("enet"), (256, 512)), WIDTH).slabs
+    for one, two in itertools.combinations(slabs, 2):
+        (c1, h1, w1), (c2, h2, w2) = one.node.shape, two.node.shape
+        assert (one.height < two.height, one.back < two.back, one.width < two.width) == (h1 < h2, w1 < w2, c1 < c2)
+
+
+def test_a_u_has_a_line_per_size_and_other_networks_have_one():
+    lines = {}
+    for slab in arrange(model_graph(build("r2unet"), SIZE), WIDTH).slabs:
+        lines.setdefault(slab.node.shape[1], set()).add(round(slab.y, 6))
+    heights = [max(lines[size]) for size in sorted(lines)]
+    assert all(len(line) == 1 for line in lines.values()) and heights == sorted(heights) and len(heights) == 4
+    assert len({round(slab.y, 6) for slab in arrange(model_graph(build("enet"), SIZE), WIDTH).slabs}) == 1
+
+
+def test_a_head_for_training_only_is_dashed():
+    nodes = model_graph(build("pspnet"), SIZE)
+    assert [node.title for node in nodes if not node.leads] == ["auxiliary"]
+    assert nodes[-1].title == "output" and nodes[-1].shape == (19, *SIZE)
+    axes = figures.architecture_figure(build("pspnet"), "", SIZE).axes[0]
+    assert sum(patch.get_linestyle() == DASHED for patch in axes.patches) == 3 + 1  # a slab's faces and the arrow to it
+
+
+def test_equal_blocks_share_a_slab_unless_somebody_reads_between():
+    assert [node.title for node in model_graph(Chain(4), SIZE)] == ["image", "part0 – 3"]
+    read = Chain(4, {3: ("part2", "part1")})
+    assert [node.title for node in model_graph(read, SIZE)] == ["image", "part0 – 1", "part2", "part3"]
+    titles = [node.title for node in model_graph(build("enet"), SIZE)]
+    assert titles[3:7] == ["bottleneck1.1 – 1.4", "bottleneck2.0", "bottleneck2.1 – 2.8", "bottleneck3.1 – 3.8"]
+    assert summarize_kinds(["", "dilated 2", "dilated 4", ""]) == "2 × regular, dilated 2, dilated 4"
+
+
+@pytest.mark.parametrize(("steps", "step_norm"), [(1, "shared"), (2, "per_step"), (4, "shared"), (4, "per_step")])
+def test_the_recurrence_shows_each_step(steps, step_norm):
+    figure = figures.recurrence_figure(steps, step_norm)
+    texts = labels(figure)
+    assert texts.count("3×3conv,w") == steps + 1
+    norms = [text for text in texts if text.startswith("batchnorm")]
+    assert len(norms) == steps + 1 and len(set(norms)) == (1 if step_norm == "shared" else steps + 1)
+    assert {f"$x_{{{step}}}$" for step in range(steps + 1)} <= set(texts)
+    assert_readable(figure)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [((9,), "1 to 4"), ((2, "none"), "shared, per_step")])
+def test_the_recurrence_refuses_what_it_cannot_draw(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        figures.recurrence_figure(*arguments)
+
+
+def pictures(figure):
+    return [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+
+
+def test_feature_steps_are_the_modules_states(image):
+    model = build("r2unet")
+    figure = figures.feature_steps(model, image, "title", unit=3, channels=2)
+    shown = pictures(figure)
+    assert len(shown) == 2 * (3 + 2) and all(picture.shape == (48, 64, 3) for picture in shown)
+    assert [text.get_text() for text in figure.texts].count("$x_{2} - x_{1}$") == 2
+    assert {"encoder.1.recurrent.1, 8 channels of 24 × 32"} < set(figure.get_suptitle().split("\n"))
+    with torch.no_grad():  # nothing left of its input, nothing changes
+        for norm in (norm for norm in model.modules() if isinstance(norm, nn.BatchNorm2d)):
+            norm.weight.zero_()
+    still = pictures(figures.feature_steps(model, image, "", unit=3, channels=1))
+    assert (still[3] == still[3][0, 0]).all() and (still[0] == still[1]).all()
+    with pytest.raises(ValueError, match="14 recurrent convolutions.*number 14"):
+        figures.feature_steps(model, image, "", unit=14)
+
+
+def test_pooled_maps_show_cells_as_large_as_they_are(image):
+    figure = figures.pooled_maps(build("pspnet"), image, "title")
+    shown = pictures(figure)
+    assert len(shown) == 6 and all(picture.shape == (48, 64, 3) for picture in shown)
+    np.testing.assert_array_equal(shown[0], image.permute(1, 2, 0))
+    for bins, picture in zip((1, 2, 3, 6), shown[2:], strict=True):
+        rows, columns = (np.arange(size) * bins // size for size in (48, 64))
+        for row, column in itertools.product(range(bins), repeat=2):
+            cell = picture[rows == row][:, columns == column]
+            assert (cell == cell[0, 0]).all()
+    assert len({tuple(picture[0, 0]) for picture in shown[2:]}) == 4
+    with pytest.raises(ValueError, match="ENet has 0 pyramids"):
+        figures.pooled_maps(ENet(2), image, "")
+
+
+DRAWINGS = {
+    "enet": lambda model, image: figures.architecture_figure(model, "title", SIZE),
+    "r2unet": lambda model, image: figures.feature_steps(model, image, "title"),
+    "pspnet": lambda model, image: figures.pooled_maps(model, image, "title"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_same_bytes_and_the_model_as_it_was(name, image, tmp_path):
+    model, before = build(name).train(), image.clone()
+    next(model.children()).eval()  # some parts in another mode
+    modes = [module.training for module in model.modules()]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    first, second = (figures.save(DRAWINGS[name](model, image), "x", tmp_path / part) for part in "ab")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert torch.equal(image, before)
+    assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
