@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -83,8 +84,9 @@ def build_report(figures: str | Path | None = None, pictures: bool = False) -> l
         raise RunError(f"{folder / SOURCE} does not exist; build the report in a checkout of the project")
     runs = {path.parent.name: RunFolder(path.parent) for path in sorted(folder.glob(f"runs/*/{RECORD}"))}
     shown = {name: run for name, run in runs.items() if name in (*TASKS, *CAMVID)}
-    # figures take longest: two processes draw them while this one writes the tables
-    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), get_context("spawn")) as pool:
+    # figures take longest: two processes draw them while this one writes the tables; forks have PyTorch imported
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(min(2, os.cpu_count() or 1), context) as pool:
         jobs = [pool.submit(_render_comparisons, runs, figures), pool.submit(render_architectures, figures)]
         jobs += [pool.submit(render_run, run, figures, progress=False, pictures=False) for run in shown.values()]
         costs = with_times(read_complexity(folder / "complexity"), {name: run.record() for name, run in runs.items()})
