@@ -3,11 +3,13 @@
 # make walk   optional, some minutes: the notebooks in JupyterLab in a real browser, with screenshots
 # make bench  measure speed and memory beside other packages
 #
+# make test LOWEST=1   the tests with the lowest versions that requirements.txt allows, in an environment of their own
+#
 # PRESET=auto|miniature|short|report chooses what the notebooks train (see README);
 # EPOCHS=, SEED=, DEVICE= and DATA_ROOT= change that; RESTART=True trains again where runs/ already holds a run
 
 PYTHON ?= python3
-VENV ?= .venv
+VENV ?= $(if $(LOWEST),.venv-lowest,.venv)
 PRESET ?= auto
 EPOCHS ?= None
 SEED ?= None
@@ -15,6 +17,7 @@ DEVICE ?= None
 DATA_ROOT ?= None
 RESTART ?= False
 RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 # threads that wait without spinning: where something else runs too, two that spin are slower than one alone
 export OMP_WAIT_POLICY ?= PASSIVE
 NOTEBOOKS := $(wildcard notebooks/task*.ipynb)
@@ -29,16 +32,17 @@ setup: $(VENV)/installed
 $(VENV)/installed: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	sed -n 's/^\([A-Za-z0-9-]*\)>=\([0-9.]*\).*/\1==\2.*/p' $(if $(LOWEST),requirements.txt,/dev/null) > $(VENV)/lowest.txt
+	$(PIP) -r requirements.txt --constraint $(VENV)/lowest.txt
+	$(PIP) --no-deps --editable .
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed benchmarks/requirements.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(PIP) -r benchmarks/requirements.txt --constraint $(VENV)/lowest.txt
 	touch $@
 
 $(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	$(PIP) -r tests/requirements.txt --constraint $(VENV)/lowest.txt
 	touch $@
 
 # each notebook is executed from top to bottom; the executed copies, with their outputs, go to runs/notebooks/

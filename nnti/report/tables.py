@@ -91,6 +91,7 @@ def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[
     return {
         "table1_complexity": _complexity(costs, records),
         "frames": _frames(costs),
+        "summary": _summary(records),
         "table2_metrics": _metrics(runs),
         **{f"ablation_{name}": ablation_table(name, records) for name in ABLATIONS},
         "normalization": _normalization(records),
@@ -234,6 +235,25 @@ def _frames(costs: dict[str, Any]) -> pd.DataFrame:
 def _own_networks(costs: dict[str, Any]) -> list[dict[str, Any]]:
     rows = complexity_frame(costs).to_dict("records")
     return [row for row in rows if not row["experiment"].endswith("8gb")]  # the same network, trained in less memory
+
+
+def _summary(records: Records) -> pd.DataFrame:
+    """Return a row for each network that was measured: what it was trained on, and its validation mean IoU."""
+    rows = []
+    for name, record in ((name, records[name]) for name in CAMVID if name in records):
+        data, model = record["data"], record["experiment"]["model"]
+        per_step = record["experiment"]["model_arguments"].get("step_norm") == "per_step"
+        rows.append(
+            {
+                "network": MODELS[model].title + (", norm per step" if per_step else ""),
+                "data": f"{data['title']} ({data['train_images']} / {data['val_images']} images)",
+                "epochs": str(record["epochs"]),
+                **{protocol: _share(record["validation"][protocol]["mean_iou"]) for protocol in ("report", "full")},
+                "2021 report, on its data": _share(SCORES[model]["val"]["mean_iou"]),
+                "record": name,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _metrics(runs: Mapping[str, RunFolder]) -> pd.DataFrame:
