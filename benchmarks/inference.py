@@ -1,8 +1,8 @@
-"""Inference: one picture at a time through ENet in every form that it can be had in, and PSPNet in sliding windows.
+"""Inference: one picture at a time through each form of ENet, and PSPNet in sliding windows.
 
 "Plain" is the network, eager, in float32 and PyTorch's own memory layout, with nn.PReLU. What is timed goes from a
-normalised picture, on the device, to its logits there. The same pictures say whether a faster form sees the same: ENet
-is trained for a minute on the miniature of Cityscapes, whose validation pictures are put together to 512 × 1024.
+normalised picture, on the device, to its logits there. Whether a faster form sees the same is checked on ENet after a
+minute of training on the miniature of Cityscapes, whose validation pictures are tiled to 512 × 1024.
 """
 
 import copy
@@ -11,9 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +54,7 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass
 class Form:
-    """A network as it may be deployed: images (1, 3, H, W) → logits, and the seconds it took to make it."""
+    """One form of a network: images (1, 3, H, W) → logits, and the seconds until its first result."""
 
     logits: Logits
     seconds: float | None = None
@@ -70,7 +68,7 @@ def measure() -> Result:
         with torch.inference_mode(False):
             model = _trained(Path(folder), device)
         pictures, labels = _pictures(device)
-        forms, failures = _forms(model, pictures[:1], Path(folder))
+        forms, failures = _forms(model, pictures[:1])
         timings = compare(_calls(forms, pictures[:1]), blocks=7, limit=60)
         result.tables.append(_table(forms, timings, pictures, labels, failures))
         result.tables += [_profile(forms[name], name, pictures[:1]) for name in (PLAIN, DEPLOYED)]
@@ -99,7 +97,7 @@ def _trained(folder: Path, device: torch.device) -> nn.Module:
 
 
 def _pictures(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return validation pictures of the miniature, put together: (B, 3, 512, 1024) normalised, and labels."""
+    """Return validation pictures of the miniature, tiled: (B, 3, 512, 1024), normalised, and labels (B, 512, 1024)."""
     dataset, (rows, columns) = load_dataset("cityscapes_miniature", "val"), GRID
     samples = [dataset[at] for at in range(PICTURES * rows * columns)]
 
@@ -111,8 +109,8 @@ def _pictures(device: torch.device) -> tuple[Tensor, Tensor]:
     return normalize(images.to(device)), labels
 
 
-def _forms(model: nn.Module, image: Tensor, folder: Path) -> tuple[dict[str, Form], list[str]]:
-    """Return every form that can be had here, and a line about each that cannot."""
+def _forms(model: nn.Module, image: Tensor) -> tuple[dict[str, Form], list[str]]:
+    """Return every form that this machine can make, and a sentence about each that it cannot."""
     channels_last = _channels_last(model)
     forms = {
         PLAIN: Form(_plain(model)),
@@ -127,16 +125,15 @@ def _forms(model: nn.Module, image: Tensor, folder: Path) -> tuple[dict[str, For
         COMPILED: lambda: deploy(model, "bfloat16", compile=True),
     }
     if image.device.type == "cpu":
-        makers["deployed in bfloat16, AOTInductor"] = lambda: _aot_inductor(model, image, folder)
-        makers["float32 with folded normalisations, ONNX Runtime"] = lambda: _onnx(model, image, folder)
+        makers["float32 with folded normalisations, ONNX Runtime"] = lambda: _onnx(model, image)
     failures = []
     for name, make in makers.items():
         started = time.perf_counter()
         try:
             logits = make()
             logits(image)
-        except Exception as error:  # every exporter has kinds of its own, and its reason belongs into the table's note
-            failures.append(f"{name}: not to be had here, {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        except Exception as error:  # no compiler, no ONNX Runtime: the table's note says why a row is missing
+            failures.append(f"Not available here: {name} ({str(error).strip().splitlines()[0]}).")
         else:
             forms[name] = Form(logits, time.perf_counter() - started)
     return forms, failures
@@ -167,29 +164,12 @@ def _in_bfloat16(model: nn.Module) -> Logits:
     return lambda images: model(images.to(torch.bfloat16, memory_format=torch.channels_last))
 
 
-def _aot_inductor(model: nn.Module, image: Tensor, folder: Path) -> Logits:
-    """Export to a package that runs without this project's code."""
+def _onnx(model: nn.Module, image: Tensor) -> Logits:
+    """Export for pictures of this size; `nnti.inference.export` does it for any size, normalisation included."""
+    network, names = _plain(deploy(model, "float32").model), {"input_names": ["image"], "output_names": ["logits"]}
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings(action="ignore"):
-        deployed = deploy(model, "bfloat16").model
-        example = image.to(torch.bfloat16, memory_format=torch.channels_last, copy=True)
-        program = torch.export.export(deployed, (example.clone(),))
-        path = torch._inductor.aoti_compile_and_package(program, package_path=str(folder / "enet.pt2"))
-        run = torch._inductor.aoti_load_package(path)
-    return lambda images: run(images.to(torch.bfloat16, memory_format=torch.channels_last))
-
-
-def _onnx(model: nn.Module, image: Tensor, folder: Path) -> Logits:
-    """Export for pictures of this size alone; `nnti.inference.export` does it for any, with the normalisation inside."""
-    names = {"input_names": ["image"], "output_names": ["logits"]}
-    with (
-        torch.inference_mode(False),
-        torch.no_grad(),
-        redirect_stdout(StringIO()),
-        warnings.catch_warnings(action="ignore"),
-    ):
-        program = torch.onnx.export(_plain(deploy(model, "float32").model), (image.clone(),), dynamo=True, **names)
-        program.save(folder / "enet.onnx")
-    return onnx_network(str(folder / "enet.onnx"))
+        program = torch.onnx.export(network, (image.clone(),), dynamo=True, verbose=False, **names)
+    return onnx_network(program.model_proto.SerializeToString())
 
 
 def _calls(forms: dict[str, Form], image: Tensor) -> dict[str, Callable[[], None]]:
@@ -223,8 +203,9 @@ def _table(forms: dict[str, Form], timings: dict[str, Timing], pictures: Tensor,
     height, width = pictures.shape[-2:]
     note = (
         f"{height} × {width}, one picture, medians of {timings[PLAIN].blocks} alternating blocks. Deployed: "
-        "`nnti.inference.deploy.deploy`, batch normalisations folded into the convolutions, channels last. Pixels and mean IoU: "
-        f"ENet after a short training, {PICTURES * GRID[0] * GRID[1]} validation pictures of the Cityscapes miniature."
+        "`nnti.inference.deploy.deploy`, batch normalisations folded into the convolutions, channels last. Pixels and "
+        f"mean IoU: ENet after a short training, {PICTURES * GRID[0] * GRID[1]} validation pictures of the Cityscapes "
+        "miniature."
     )
     return Table("One picture through ENet", rows, " ".join([note, *failures]))
 

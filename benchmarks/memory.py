@@ -1,8 +1,8 @@
-"""Memory: peak of a training step by batch size and crop, checked against real steps; data sets; epoch after epoch.
+"""Memory: of a training step by batch size and crop, checked against real steps; of data sets; epoch after epoch.
 
-The peaks come from `nnti.models.cost`, which adds up all tensors that are alive at once. The same step is then really taken
-in a process of its own, whose resident set the system measures. Recomputing activations is timed against keeping them.
-A list of files is compared with the plain list of `Path` pairs that it replaces.
+`nnti.models.cost` counts the bytes of a step from the sizes of its tensors. The same step is then really taken in a
+process of its own, whose resident memory the system measures. A list of files is compared with the list of `Path`
+pairs that it replaces.
 """
 
 import gc
@@ -120,10 +120,10 @@ def _peak_table(gigabytes: dict) -> Table:
         for batch in BATCHES
     ]
     note = (
-        "GB = 10⁹ bytes; bfloat16 where nothing else is said, and float16 takes the same: weights, gradients, SGD's "
-        "momentum, activations and the batch, tensors only. A CUDA card needs room for its driver and for cuDNN's "
-        "workspaces as well; ENet takes less there, because its PReLU for processors keeps one map more each time. "
-        "PSPNet does not train on one image: its smallest bin normalises over single values."
+        "GB = 10⁹ bytes; bfloat16 unless the column says float32, and float16 takes the same: weights, gradients, SGD's "
+        "momentum, the batch and the activations that the backward pass needs, counted from their sizes. A CUDA card "
+        "needs room for its driver, for kernels and for PyTorch's allocator as well. "
+        "PSPNet does not train on one image: its smallest bin would normalise over single values."
     )
     return Table("Peak memory of a training step, GB", rows, note)
 
@@ -232,25 +232,25 @@ def _quick_folder():
 
 
 def _reality(result: Result) -> None:
-    """The tracked peaks beside the growth of a real process."""
+    """The counted bytes beside the growth of a real process."""
     precision = _name(resolve_precision("auto", torch.device("cpu")))
     rows = []
     for title, step, freed in REAL_STEPS:
         name, arguments, classes, crop, batch = step
         model = build_model(name, classes, arguments, pretrained=False)
-        tracked = measure_training_memory(model, (crop, crop), batch, "cpu", precision=precision).peak
+        counted = measure_training_memory(model, (crop, crop), batch, "cpu", precision=precision).peak
         environment = RETURN_AT_ONCE if freed == AT_ONCE else {}
         real = in_fresh_process(_resident_growth, *step, precision, environment=environment)
         row = {"network": title, "batch": f"{batch} × {crop} × {crop}", "freed memory goes back": freed}
-        found = {"tracked, MB": round(tracked / MEGA), "resident, MB": round(real / MEGA)}
-        rows.append({**row, **found, "resident / tracked": f"{real / tracked:.2f}"})
+        found = {"counted, MB": round(counted / MEGA), "resident, MB": round(real / MEGA)}
+        rows.append({**row, **found, "resident / counted": f"{real / counted:.2f}"})
     settings = " ".join(f"{key}={value}" for key, value in RETURN_AT_ONCE.items())
     note = (
         f"Two real steps on the processor, {precision}, channels_last, in a process of their own: the most that was "
         "resident, less what was before the model was built, so that libraries that are loaded on first use count as "
         f"well. The C library keeps what a program frees for its next requests; 'at once' is with {settings}."
     )
-    result.tables.append(Table("Tracked peaks beside real ones", rows, note))
+    result.tables.append(Table("Counted bytes beside real ones", rows, note))
 
 
 def _resident_growth(name: str, arguments: dict, classes: int, crop: int, batch: int, precision: str) -> int:
@@ -264,16 +264,16 @@ def _resident_growth(name: str, arguments: dict, classes: int, crop: int, batch:
 
 
 def _allocated(result: Result) -> None:
-    """The tracked peaks beside what PyTorch's allocator counts on a CUDA card."""
+    """The counted peaks beside what PyTorch's allocator counts on a CUDA card."""
     rows = []
     for name, config in NETWORKS.items():
         model = _network(config)
-        tracked = _peak(model, 3, CROP, "bfloat16")
+        counted = _peak(model, 3, CROP, "bfloat16")
         found = measure_training_memory(model, (CROP, CROP), 3, "cuda", precision="bfloat16")
-        ratio = f"{found.peak / GIGA / tracked:.2f}"
-        allocated = {"allocated, GB": round(found.peak / GIGA, 2), "allocated / tracked": ratio, "method": found.method}
-        rows.append({"network": name, "tracked, GB": round(tracked, 2), **allocated})
-    result.tables.append(Table(f"Tracked peaks beside the allocator's, 3 × {CROP} × {CROP}, bfloat16", rows))
+        ratio = f"{found.peak / GIGA / counted:.2f}"
+        allocated = {"allocated, GB": round(found.peak / GIGA, 2), "allocated / counted": ratio, "method": found.method}
+        rows.append({"network": name, "counted, GB": round(counted, 2), **allocated})
+    result.tables.append(Table(f"Counted bytes beside the allocator's, 3 × {CROP} × {CROP}, bfloat16", rows))
 
 
 def _epochs(result: Result) -> None:

@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import io, tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 
-from benchmarks.compressed import compressed_table
 from benchmarks.pictures import write_cityscapes_like, write_voc_like
 from benchmarks.results import Goal, Result, Table
 from nnti.augment import MEAN_COLOR, collate, cut, draw, place_random, warp
@@ -53,7 +52,6 @@ def measure() -> Result:
         result.tables.append(_shares(street, Experiment.load("pspnet_cityscapes")))
         _one_process(result, photo, Experiment.load("enet_voc"), "VOC-shaped JPEGs")
         _workers(result, street, Experiment.load("pspnet_cityscapes"))
-        result.tables.append(compressed_table(street, Experiment.load("pspnet_cityscapes")))
     return result
 
 
