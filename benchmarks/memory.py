@@ -120,9 +120,9 @@ def _peak_table(gigabytes: dict) -> Table:
         for batch in BATCHES
     ]
     note = (
-        "GB = 10⁹ bytes; bfloat16 unless the column says float32, and float16 takes the same: weights, gradients, SGD's "
-        "momentum, the batch and the activations that the backward pass needs, counted from their sizes. A CUDA card "
-        "needs room for its driver, for kernels and for PyTorch's allocator as well. "
+        "GB = 10⁹ bytes; bfloat16 unless the column says float32, and float16 takes the same: weights, gradients, "
+        "SGD's momentum, the batch and the activations that the backward pass needs, counted from their sizes. A CUDA "
+        "card needs room for its driver, for kernels and for PyTorch's allocator as well. "
         "PSPNet does not train on one image: its smallest bin would normalise over single values."
     )
     return Table("Peak memory of a training step, GB", rows, note)
