@@ -114,32 +114,31 @@ def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> 
     classes = len(names or load_split(experiment, experiment.train_split).class_names)
     torch.manual_seed(experiment.seed)
     model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
+    crop, optimizer = crop_shape(experiment.crop_size), partial(build_optimizer, experiment)
+    whole, precision = count_operations(model, size), experiment.precision
+    memory = measure_training_memory(
+        model, crop, experiment.batch_size, device, precision=precision, optimizer=optimizer
+    )
     return {
         "experiment": experiment.name,
         "model": model.title,
         "dataset": experiment.dataset,
         "classes": classes,
         "seed": experiment.seed,
-        **_sizes(model, experiment, size),
-        **(_latency(model, experiment, size, device) if timing else {}),
-        **_memory(model, experiment, device),
-        **_time_per_epoch(experiment),
-        **_published(experiment),
-    }
-
-
-def _sizes(model: nn.Module, experiment: Experiment, size: Size) -> dict[str, Any]:
-    crop = crop_shape(experiment.crop_size)
-    whole = count_operations(model, size)
-    return {
         "parameters": count_parameters(model),
         "weight_bytes": weight_bytes(model),
-        "checkpoint_bytes": checkpoint_bytes(model, partial(build_optimizer, experiment)),
+        "checkpoint_bytes": checkpoint_bytes(model, optimizer),
         "size": list(size),
         "multiply_adds": whole.multiply_adds,
         "blocks": whole.per_block,
         "crop": list(crop),
         "crop_multiply_adds": count_operations(model, crop).multiply_adds,
+        **(_latency(model, experiment, size, device) if timing else {}),
+        "memory": memory.peak,
+        "memory_of": f"{memory.batch_size} crops of {_pixels(memory.size)}, {memory.precision}",
+        "memory_method": memory.method,
+        **_time_per_epoch(experiment),
+        **_published(experiment),
     }
 
 
@@ -154,18 +153,6 @@ def _latency(model: nn.Module, experiment: Experiment, size: Size, device: str) 
         "frames_per_second": measured.frames_per_second,
         "latency_on": f"{measured.device}, {measured.precision}; {measured.repeats} times",
         **{key: forms[form].frames_per_second for form, key in EXTRA_FORMS.items() if form in forms},
-    }
-
-
-def _memory(model: nn.Module, experiment: Experiment, device: str) -> dict[str, Any]:
-    crop, optimizer = crop_shape(experiment.crop_size), partial(build_optimizer, experiment)
-    measured = measure_training_memory(
-        model, crop, experiment.batch_size, device, precision=experiment.precision, optimizer=optimizer
-    )
-    return {
-        "memory": measured.peak,
-        "memory_of": f"{measured.batch_size} crops of {_pixels(measured.size)}, {measured.precision}",
-        "memory_method": measured.method,
     }
 
 

@@ -222,7 +222,8 @@ def _stacks(slabs: Sequence[Slab]) -> None:
 
 def _columns(slabs: Sequence[Slab], width: float) -> float:
     """Set x, as close as labels and slabs allow, then share out what is left of `width`; return the width needed."""
-    columns = [[slab for slab in slabs if slab.node.column == at] for at in range(1 + slabs[-1].node.column)]
+    last = max(slab.node.column for slab in slabs)
+    columns = [[slab for slab in slabs if slab.node.column == at] for at in range(last + 1)]
     for at, here in enumerate(columns):
         gap = BUS_GAP if max(len(here), len(columns[at - 1])) > 1 else GAP
         placed = [other for column in columns[:at] for other in column]
@@ -230,11 +231,10 @@ def _columns(slabs: Sequence[Slab], width: float) -> float:
         for slab in here:
             slab.x = x
     edges = [edge for slab in slabs for box in slab.boxes for edge in box[:2]]
-    need, last = max(edges) - min(edges), max(1, len(columns) - 1)
-    more = min(max(0.0, width - need) / last, 0.3)
-    margin = max(0.0, width - need - more * last) / 2 - min(edges)
+    need = max(edges) - min(edges)
+    more = max(0.0, width - need) / last
     for slab in slabs:
-        slab.x += margin + more * slab.node.column
+        slab.x += more * slab.node.column - min(edges)
     return need
 
 
