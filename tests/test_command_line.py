@@ -1,0 +1,171 @@
+"""The command line, called as a user calls it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from layouts import CITYSCAPES, write_cityscapes, write_voc
+from PIL import Image
+
+from nnti.__main__ import main
+
+TOP = Path(__file__).resolve().parent.parent
+SETTINGS = [
+    "train_split=train", "batch_size=2", "epochs=1", "val_every=1", "base_size=64", "crop_size=48", "val_size=32",
+]  # fmt: skip
+SHIPPED = str(TOP / "report" / "runs" / "enet_camvid")
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch) -> Path:
+    write_voc(tmp_path / "data")
+    for name in ("DATA", "RUNS", "FIGURES"):
+        monkeypatch.setenv(f"NNTI_{name}", str(tmp_path / name.lower()))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "enet_vco"], "did you mean 'enet_voc'"),
+        (["train", "enet_voc", "--set", "epoch=3"], "did you mean 'epochs'"),
+        (["train", "enet_voc", "--set", "epochs=3.5"], "int"),
+        (["train", "enet_voc", "--set", "epochs"], "key=value"),
+        (["evaluate", "nothing"], "no run 'nothing'"),
+        (["predict", "nothing", "x.jpg"], "enet_camvid"),  # usable at once: the report's, with its weights
+        (["export", "nothing"], "no run 'nothing'"),
+        (["figures", "nothing"], "no run 'nothing'"),
+        (["analyze", "nothing"], "no run 'nothing'"),
+        (["report", "nothing"], "no run 'nothing'"),
+        (["complexity", "enet_vco"], "did you mean 'enet_voc'"),
+        (["predict", SHIPPED, "x.jpg", "--crop-size", "24"], "give --sliding as well"),
+        (["predict", SHIPPED, "x.jpg", "--scales", "0"], "scales=(0.0,)"),
+        (["evaluate", SHIPPED, "--sliding", "--crop-size", "2"], "crop_size=2"),
+        (["evaluate", SHIPPED, "--flip", "--protocol", "both"], "--protocol both"),
+        (["data", "voc", "--coarse"], "cityscapes only"),
+        (["data", "check"], "data check voc"),
+        (["data", "camvid", "--set", "void=1"], "check only"),
+        (["data", "vco"], "invalid choice"),
+        (["trian"], "invalid choice"),
+        (["experiments"], "enet_voc_plain"),
+        (["experiments", "enet_voc"], "probability of a horizontal flip"),
+        (["--help"], "evaluate"),
+        (["train", "--help"], "--restart"),
+    ],
+)
+def test_what_needs_no_model_is_answered_without_pytorch(command, message):
+    """In a process of its own: nothing heavy is imported, and a user sees one message, not a traceback."""
+    code = f"""
+import sys
+from nnti.__main__ import main
+try:
+    status = main({command!r})
+except SystemExit as stop:
+    status = stop.code
+print("imported:", *(name for name in ("torch", "pandas", "matplotlib", "timm") if name in sys.modules))
+sys.exit(status)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_environment())
+    shown = command[0] == "experiments" or "--help" in command
+    assert message in (done.stdout if shown else done.stderr)
+    assert done.returncode == (0 if shown else 2 if "invalid choice" in message else 1)
+    assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-1] == "imported:"
+
+
+def test_as_a_module_from_another_directory(tmp_path):
+    command = [sys.executable, "-m", "nnti", "train", "no_such"]
+    done = subprocess.run(command, cwd=tmp_path, env=_environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no experiment 'no_such'")
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(TOP)}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(FloatingPointError("loss is nan"), 1), (KeyboardInterrupt("stopped"), 130)]
+)
+def test_a_failed_training_and_ctrl_c_end_with_a_status(monkeypatch, capsys, error, status):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("nnti.training.loop.fit", fail)
+    assert main(["train", "enet_voc"]) == status
+    assert str(error) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["voc", "camvid"])
+def test_missing_data_is_named_with_the_command_that_gets_it(places, capsys, name):
+    assert main(["train", f"enet_{name}", "--quiet"]) == 1
+    assert f"python -m nnti data {'sbd' if name == 'voc' else name}" in capsys.readouterr().err
+
+
+def test_train_evaluate_predict_figures(places, capsys):
+    assert main(["train", "enet_voc", "--quiet", "--set", *SETTINGS]) == 0
+    trained, out = places / "runs" / "enet_voc", capsys.readouterr().out
+    assert "epoch 1/1  train loss" in out and "full   protocol: loss" in out
+    record = json.loads((trained / "record.json").read_text())
+    assert main(["evaluate", "enet_voc", "--quiet", "--json", "results/both.json"]) == 0
+    assert f"mean IoU {record['validation']['full']['mean_iou']:.4f}" in capsys.readouterr().out
+    written = json.loads(Path("results/both.json").read_text(encoding="utf-8"))
+    assert (written["run"], written["epoch"], written["split"]) == ("enet_voc", record["best_epoch"], "val")
+    for protocol in ("report", "full"):
+        measured = record["validation"][protocol]["mean_iou"]
+        assert written["validation"][protocol]["mean_iou"] == pytest.approx(measured, abs=1e-4)
+
+    photo = places / "my photo é.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (45, 61, 4), dtype=np.uint8)).save(photo)
+    assert main(["predict", str(trained), str(photo), "--output", "out"]) == 0
+    labels, overlay = Image.open("out/my photo é_labels.png"), Image.open("out/my photo é_overlay.png")
+    assert (labels.mode, labels.size, overlay.mode, overlay.size) == ("P", (61, 45), "RGB", (61, 45))
+    assert np.array(labels).max() < 21 and labels.getpalette()[15 * 3 : 16 * 3] == [192, 128, 128]
+    for name, message in (("none.jpg", "no such file"), (__file__, "not an image")):
+        assert main(["predict", "enet_voc", name]) == 1
+        assert message in capsys.readouterr().err
+
+    trained.rename(trained.with_name("mine"))
+    assert main(["figures", "mine", "--quiet"]) == 0
+    made = [Path(line) for line in capsys.readouterr().out.split("\n") if line]
+    assert {path.suffix for path in made} == {".png", ".pdf"} and any("triptychs" in path.name for path in made)
+    assert all(path.name.startswith("mine_") and path.parent == places / "figures" for path in made)
+
+
+def test_windows_scales_and_flip_are_named_beside_the_numbers(places, capsys):
+    """From training to files that Cityscapes' evaluation takes."""
+    write_cityscapes(places / "data")
+    assert main(["train", "enet_voc", "--quiet", "--run-dir", "city", "--set", "dataset=cityscapes", *SETTINGS]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "city", "--quiet", "--sliding", "--scales", "0.75", "1", "--flip"]) == 0
+    shown = capsys.readouterr().out
+    assert "full   protocol, sliding 48 × 48, overlap 0.33, scales 0.75 1, flip: loss" in shown
+    assert "report" not in shown
+
+    command = ["predict", "city", str(places / "data" / "leftImg8bit"), "--quiet", "--format", "cityscapes"]
+    assert main([*command, "--output", "results", "--sliding", "--crop-size", "24", "--scales", "1", "2"]) == 0
+    names = [f"{name}_pred_labelIds.png" for split in ("train", "val", "test") for name in CITYSCAPES[split]]
+    assert sorted(path.name for path in Path("results").iterdir()) == sorted(names)
+    assert sorted(Path(line).name for line in capsys.readouterr().out.split()) == sorted(names)
+
+
+def test_a_run_goes_on_refuses_other_settings_and_starts_over(places, capsys):
+    command = ["train", "enet_voc", "--quiet", "--run-dir", "mine", "--set", *SETTINGS]
+    assert main(command) == 0
+    assert main(command) == 0
+    assert "is complete" in capsys.readouterr().out
+    assert main([*command, "power=0.9"]) == 1
+    assert "power: 1.0 → 0.9" in capsys.readouterr().err
+    assert main([*command, "power=0.9", "--restart"]) == 0
+
+
+def test_a_photo_much_larger_than_the_training_images_gets_advice(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (1100, 40)).save("wide.png")
+    assert main(["predict", SHIPPED, "wide.png"]) == 0
+    assert "--scales 0.4" in capsys.readouterr().err
