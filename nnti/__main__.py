@@ -155,9 +155,8 @@ def export(options: argparse.Namespace) -> None:
     """Write a run's best checkpoint as a file that runs without this project, and compare the two."""
     path = find_run_dir(options.run)
     from nnti.inference.export import WITHOUT_RUNTIME, export_run
-    from nnti.training.run_folder import RunFolder
 
-    written, difference = export_run(RunFolder(path), "onnx", options.output)
+    written, difference = export_run(path, options.output)
     print(written)
     print(difference or f"not checked: {WITHOUT_RUNTIME}")
 

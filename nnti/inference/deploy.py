@@ -1,30 +1,25 @@
 """A trained network made ready to segment many images: the same predictions from less work for each.
 
-What it changes and what each part is worth is measured by `benchmarks/inference.py`:
-- batch normalisation becomes a part of the convolution before it. In eval mode it multiplies each channel by a constant
-  and adds another, and so can the convolution's weight and bias;
-- weights and activations are kept in bfloat16, where that is the precision, and laid out channels last. Autocast would
-  convert between each two operators, and leave a network's main branch in float32;
-- the compiler is an option: it takes a minute, and knows one size of image.
+Batch normalisation, which in eval mode multiplies each channel by a constant and adds another, becomes part of the
+convolution before it. Weights and activations are kept in bfloat16, where that is the precision, and laid out channels
+last; autocast would convert them between operators. `benchmarks/inference.py` measures what each part is worth.
 """
 
 import copy
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from nnti.device import compiled, resolve_precision
-from nnti.models import trace
 from nnti.models.blocks import batch_norms
 
 __all__ = ["Deployed", "deploy", "fold_batch_norms"]
 
 
-TRACED_SIZE = (64, 64)  # large enough for every network's coarsest map; no values are computed
+TRIED = (1, 3, 64, 64)  # the image on which a folded network is compared with the model
+TOLERANCE = 1e-3  # of the logits' mean size; rounding can move single maxima of ENet's poolings
 
 
 def deploy(model: nn.Module, precision: str = "auto", *, compile: bool = False) -> "Deployed":
@@ -33,8 +28,8 @@ def deploy(model: nn.Module, precision: str = "auto", *, compile: bool = False) 
     Args:
         model: images (B, 3, H, W) → logits (B, C, H, W) in eval mode.
         precision: an experiment's setting.
-        compile: let `torch.compile` work on it when the first images come. Images of any other shape are segmented
-            uncompiled: each further shape would take minutes.
+        compile: let `torch.compile` work on it when the first images come, which takes a minute. Images of any other
+            shape are segmented uncompiled: each further shape would take another minute.
     """
     dtype = resolve_precision(precision, next(model.parameters()).device)
     return Deployed(fold_batch_norms(model), dtype, compile)
@@ -43,11 +38,11 @@ def deploy(model: nn.Module, precision: str = "auto", *, compile: bool = False) 
 class Deployed(nn.Module):
     """What `deploy` makes: normalised images (B, 3, H, W), float32 → logits (B, C, H, W), of any floating type.
 
-    It computes in its own precision, whatever context of autocast it is called in.
+    It computes in its own precision, also under autocast.
 
     Args:
         model: folded, in eval mode; is changed and kept.
-        dtype: float32, bfloat16, or float16: that by autocast, for the range of float16 is too small for some weights.
+        dtype: float32, bfloat16, or float16; the last by autocast, because some weights exceed the range of float16.
         compile: see `deploy`.
     """
 
@@ -70,82 +65,54 @@ class Deployed(nn.Module):
             return network(images)
 
 
+@torch.no_grad()
 def fold_batch_norms(model: nn.Module) -> nn.Module:
     """Return a copy of a model, in eval mode, whose convolutions do what the batch normalisations behind them did.
 
-    Which belong together is read off a pass of an image without values: a normalisation is folded if each of its calls
-    gets what a convolution has just made, nothing else reads that, and these convolutions are called before no other
-    normalisation. So ENet's first one stays, behind a concatenation, and R2U-Net's with `step_norm="per_step"`, where
-    several follow one convolution in turn.
-
-    Logits agree with the model's own to about 1e-6 of the largest. The copy is not to be trained.
+    A normalisation is folded if it gets nothing but the outputs of convolutions, and these feed no other normalisation;
+    so ENet's first one stays, behind a concatenation, and R2U-Net's with `step_norm="per_step"`, which share their
+    convolution. Where the logits of a random image then differ (something else read a convolution's output), nothing
+    is folded. The copy is not for training.
     """
-    model = copy.deepcopy(model).requires_grad_(False).eval()
-    replaced: dict[nn.Module, nn.Module] = {}
-    for norm, convolutions in _foldable(model).items():
-        replaced[norm] = nn.Identity().eval()
+    device = next(model.parameters()).device
+    plain = copy.deepcopy(model).requires_grad_(False).cpu().eval()  # a GPU may round to ten bits
+    folded = copy.deepcopy(plain)
+    image = torch.randn(TRIED, generator=torch.Generator().manual_seed(0))
+    for norm, convolutions in _foldable(folded, image).items():
         for conv in convolutions:
-            replaced[conv] = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d))
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if child in replaced:
-                setattr(parent, name, replaced[child])
-    return model
+            fused = fuse_conv_bn_eval(conv, norm, transpose=isinstance(conv, nn.ConvTranspose2d))
+            _replace(folded, conv, fused)
+        _replace(folded, norm, nn.Identity())
+    expected, logits = plain(image), folded(image)
+    agree = (logits - expected).abs().mean() <= TOLERANCE * expected.abs().mean()
+    return (folded if agree else plain).to(device).eval()
 
 
-class _Readers(TorchDispatchMode):
-    """Counts how many operators read a tensor, by the tensor's id."""
-
-    def __init__(self):
-        super().__init__()
-        self.count: Counter[int] = Counter()
-
-    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
-        options = options or {}
-        self.count.update(id(leaf) for leaf in tree_leaves((arguments, options)) if isinstance(leaf, Tensor))
-        return operator(*arguments, **options)
-
-
-def _foldable(model: nn.Module) -> dict[nn.Module, set[nn.Module]]:
+def _foldable(model: nn.Module, image: Tensor) -> dict[nn.Module, set[nn.Module]]:
     """Return the batch normalisations that can be folded, each with the convolutions before it."""
-    outputs, inputs, readers = _record(model)
-    maker = {id(output): conv for conv, output in outputs if readers.count[id(output)] == 1}
-    taker = {id(x): norm for norm, x in inputs}
+    made, taken = [], []  # (convolution, its output), (normalisation, its input) of each call in one forward pass
+    hooks = []
+    for module in model.modules():
+        if type(module) is nn.Conv2d or (type(module) is nn.ConvTranspose2d and module.groups == 1):
+            hooks.append(module.register_forward_hook(lambda conv, _, output: made.append((conv, output))))
+        elif type(module) is nn.BatchNorm2d and module.running_mean is not None:
+            hooks.append(module.register_forward_pre_hook(lambda norm, inputs: taken.append((norm, inputs[0]))))
+    model(image)
+    for hook in hooks:
+        hook.remove()
+    maker = {id(output): conv for conv, output in made}
+    taker = {id(x): norm for norm, x in taken}
     before, behind = defaultdict(set), defaultdict(set)
-    for norm, x in inputs:
+    for norm, x in taken:
         before[norm].add(maker.get(id(x)))
-    for conv, output in outputs:
+    for conv, output in made:
         behind[conv].add(taker.get(id(output)))
     return {norm: convs for norm, convs in before.items() if all(behind[conv] == {norm} for conv in convs)}
 
 
-def _record(model: nn.Module) -> tuple[list, list, _Readers]:
-    """Pass an image without values through a model.
-
-    Returns (convolution, output) and (normalisation, input) of every call, and who read what. The lists keep the
-    tensors alive: no two of them have the same id.
-    """
-    outputs, inputs, readers = [], [], _Readers()
-
-    def made(conv: nn.Module, _, output: Tensor) -> None:
-        outputs.append((conv, output))
-        readers.count[id(output)] = 0  # the id may have been that of a tensor which is gone
-
-    hooks = []
-    for module in model.modules():
-        if _is_convolution(module):
-            hooks.append(module.register_forward_hook(made))
-        elif type(module) is nn.BatchNorm2d and module.running_mean is not None:
-            hooks.append(module.register_forward_pre_hook(lambda norm, given: inputs.append((norm, given[0]))))
-    try:
-        with readers:
-            trace(model, TRACED_SIZE, training=False, images=1)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return outputs, inputs, readers
-
-
-def _is_convolution(module: nn.Module) -> bool:
-    """Whether PyTorch can fold into it; a subclass may do more than its base."""
-    return type(module) is nn.Conv2d or (type(module) is nn.ConvTranspose2d and module.groups == 1)
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module in the place of another one, wherever that stands."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if child is old:
+                setattr(parent, name, new)

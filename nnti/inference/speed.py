@@ -18,10 +18,10 @@ from nnti.augment import normalize
 from nnti.device import autocast, device_name, resolve_device, resolve_precision
 from nnti.errors import RunError
 from nnti.inference.deploy import deploy
-from nnti.inference.export import FORMATS, exported_program, has_onnxruntime, onnx_bytes, onnx_network
+from nnti.inference.export import has_onnxruntime, onnx_bytes, onnx_network
 from nnti.models.cost import Size
 
-__all__ = ["FORMS", "Latency", "Timing", "compare", "measure_latency"]
+__all__ = ["Latency", "Timing", "compare", "measure_latency"]
 
 
 @dataclass(frozen=True)
@@ -37,53 +37,6 @@ class Timing:
     def per_second(self) -> float:
         """Calls per second."""
         return 1 / self.median
-
-
-def compare(
-    variants: Mapping[str, Callable[[], object]],
-    *,
-    blocks: int = 7,
-    block_seconds: float = 0.3,
-    limit: float = 60.0,
-    warmup: int = 1,
-) -> dict[str, Timing]:
-    """Call each variant in turn, `blocks` times round, as often in each block as fits into `block_seconds`.
-
-    Args:
-        variants: name → function without arguments; it must have finished its work when it returns.
-        blocks: rounds; each gives one number per variant, the mean of that block.
-        block_seconds: aim for the length of a block; a call that takes longer is a block of its own.
-        limit: seconds after which no further round begins; three rounds are made in any case.
-        warmup: untimed calls of each variant before the first round.
-    """
-    calls = {}
-    for name, function in variants.items():
-        for _ in range(max(1, warmup)):
-            seconds = _seconds(function, 1)
-        calls[name] = max(1, min(10_000, round(block_seconds / max(seconds, 1e-7))))
-    measured: dict[str, list[float]] = {name: [] for name in variants}
-    started = time.perf_counter()
-    for done in range(blocks):
-        if done >= 3 and time.perf_counter() - started > limit:
-            break
-        for name, function in variants.items():
-            measured[name].append(_seconds(function, calls[name]) / calls[name])
-    return {name: _timing(seconds) for name, seconds in measured.items()}
-
-
-def _seconds(function: Callable[[], object], calls: int) -> float:
-    started = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return time.perf_counter() - started
-
-
-def _timing(seconds: list[float]) -> Timing:
-    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
-    return Timing(median, low, high, len(seconds))
-
-
-FORMS = ("eager", "deployed", "torch.export", "ONNX Runtime")  # of a network, see `measure_latency`
 
 
 @dataclass(frozen=True)
@@ -104,6 +57,46 @@ class Latency:
         return 1 / self.median
 
 
+def compare(
+    variants: Mapping[str, Callable[[], object]],
+    *,
+    blocks: int = 7,
+    block_seconds: float = 0.3,
+    limit: float = 60.0,
+    warmup: int = 1,
+) -> dict[str, Timing]:
+    """Call each variant in turn, `blocks` times round, as often in each block as fits into `block_seconds`.
+
+    Args:
+        variants: name → function without arguments; it must have finished its work when it returns.
+        blocks: rounds; each gives one number per variant, the mean of that block.
+        block_seconds: length of a block; a call that takes longer is a block of its own.
+        limit: seconds after which no further round begins; three rounds are made in any case.
+        warmup: untimed calls of each variant before the first round.
+    """
+    calls = {}
+    for name, function in variants.items():
+        for _ in range(max(1, warmup)):
+            seconds = _seconds(function, 1)
+        calls[name] = max(1, min(10_000, round(block_seconds / max(seconds, 1e-7))))
+    measured: dict[str, list[float]] = {name: [] for name in variants}
+    started = time.perf_counter()
+    for done in range(blocks):
+        if done >= 3 and time.perf_counter() - started > limit:
+            break
+        for name, function in variants.items():
+            measured[name].append(_seconds(function, calls[name]) / calls[name])
+    quartiles = {name: statistics.quantiles(seconds, method="inclusive") for name, seconds in measured.items()}
+    return {name: Timing(median, low, high, len(measured[name])) for name, (low, median, high) in quartiles.items()}
+
+
+def _seconds(function: Callable[[], object], calls: int) -> float:
+    started = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return time.perf_counter() - started
+
+
 def measure_latency(
     model: nn.Module,
     size: Size,
@@ -116,13 +109,11 @@ def measure_latency(
 ) -> dict[str, Latency]:
     """Time the inference of one image at a time, in every form of the network that can be had here, taking turns.
 
-    The forms, in the order of `FORMS`: the network itself, called eagerly, and `nnti.inference.deploy.deploy`, both from a
-    normalised image on the device to its logits; and what `nnti.inference.export` makes of it, in float32, from a uint8 image. A
-    form that cannot be had is left out: ONNX Runtime where it is not installed, and for other devices than a CPU; both
-    exports for images smaller than a program takes.
+    The forms: "eager", the network itself, and "deployed" (`nnti.inference.deploy`), from a normalised image on the
+    device to its logits; and, on CPUs with onnxruntime, "ONNX Runtime", in float32 and from a uint8 image.
 
     Args:
-        model: is copied, and left as it was.
+        model: is left as it was.
         size: (H, W) of the image.
         device, precision, channels_last: as the settings of an experiment; of the first two forms.
         repeats: rounds, each of one forward pass of every form.
@@ -142,34 +133,19 @@ def measure_latency(
             return model(images)
 
     forms = {"eager": (eager, normalized, named), "deployed": (deployed, normalized, named)}
-    forms |= {name: (network, image, "float32") for name, network in _exported(model, size, device).items()}
+    if device.type == "cpu" and has_onnxruntime():
+        try:
+            forms["ONNX Runtime"] = (onnx_network(onnx_bytes(model)), image, "float32")
+        except RunError as error:
+            warnings.warn(f"ONNX Runtime is not timed: {error}", stacklevel=2)
+    calls = {name: _waiting(network, given, device) for name, (network, given, _) in forms.items()}
     with torch.inference_mode():
-        timings = compare(
-            {name: _waiting(network, given, device) for name, (network, given, _) in forms.items()},
-            blocks=repeats,
-            block_seconds=0,
-            limit=limit,
-        )
+        timings = compare(calls, blocks=repeats, block_seconds=0, limit=limit)
     where = device_name(device)
     return {
         name: Latency(timing.median, timing.low, timing.high, timing.blocks, tuple(size), where, forms[name][2])
         for name, timing in timings.items()
     }
-
-
-def _exported(model: nn.Module, size: Size, device: torch.device) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Return the exported forms that can be had for an image of this size."""
-    if min(size) < FORMATS["torch"].smallest_side:
-        return {}
-    try:
-        program = exported_program(model)
-        forms = {"torch.export": program.module()}
-        if device.type == "cpu" and has_onnxruntime():
-            forms["ONNX Runtime"] = onnx_network(onnx_bytes(program))
-    except RunError as error:
-        warnings.warn(f"exported forms are not timed: {error}", stacklevel=2)
-        return {}
-    return forms
 
 
 def _waiting(network: Callable[[Tensor], Tensor], image: Tensor, device: torch.device) -> Callable[[], None]:

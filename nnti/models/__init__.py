@@ -32,10 +32,10 @@ MODELS = {"enet": ENet, "r2unet": R2UNet, "pspnet": PSPNet}
 def build_model(name: str, num_classes: int, arguments: dict | None = None, pretrained: bool = True) -> nn.Module:
     """Build a model from its name and its constructor's arguments.
 
-    `pretrained=False` never fetches weights, whatever the arguments say: for who loads a checkpoint's own afterwards.
+    `pretrained=False` downloads no weights, whatever the arguments say: a checkpoint's own are loaded afterwards.
 
-    Raises SettingError, with what would be right, for a model that does not exist and for arguments that do not fit;
-    WeightsError without a connection.
+    Raises SettingError, with what would be right, for a model that does not exist and for arguments that do not fit,
+    and WeightsError without a connection.
     """
     if name not in MODELS:
         raise SettingError(f"model={name!r}: it must be one of {', '.join(MODELS)}")

@@ -84,8 +84,8 @@ class ENet(nn.Module):
 class PReLU(nn.PReLU):
     """max(x, 0) + w · min(x, 0) with one learned w per channel; (B, C, H, W) → the same.
 
-    For training on a CPU x is mixed with its own ReLU: the same values and gradients as from PyTorch's operator, whose
-    backward pass does not use the processor's vectors there. Without a backward pass PyTorch's is the faster one.
+    In training on a CPU, x is mixed with its own ReLU: the same values and gradients as PyTorch's operator, whose
+    backward pass is slow there because it is not vectorised. Without a backward pass PyTorch's is the faster one.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -189,10 +189,7 @@ class Upsampling(nn.Module):
         self.unpool = nn.MaxUnpool2d(2)
         self.reduce = nn.Sequential(nn.Conv2d(in_channels, inner, 1, bias=False), *_norm_act(inner, _relu))
         self.deconv = nn.ConvTranspose2d(inner, inner, 3, stride=2, padding=1, bias=False)
-        self.expand = nn.Sequential(
-            *_norm_act(inner, _relu),
-            *_expand(inner, out_channels, dropout),
-        )
+        self.expand = nn.Sequential(*_norm_act(inner, _relu), *_expand(inner, out_channels, dropout))
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
@@ -220,5 +217,5 @@ def _norm_act(channels: int, activation) -> tuple[nn.Module, nn.Module]:
 
 
 def _relu(channels: int) -> nn.Module:
-    """Make a ReLU; takes a channel count so that it can stand where PReLU stands."""
+    """Return a ReLU; takes a number of channels because PReLU does."""
     return nn.ReLU()

@@ -27,21 +27,20 @@ WIDTH = 512  # channels of the head, and of all pyramid levels together on the p
 class PSPNet(nn.Module):
     """Backbone, pyramid pooling and head; (B, 3, H, W) normalised images → (B, num_classes, H, W) logits.
 
-    In training mode it returns `Outputs` at the size of its features, whose second part comes from an auxiliary head
-    on the backbone's last but one stage (paper, section 4), and needs at least two images: the pyramid's 1 × 1 level
-    has one value per image and channel, and batch normalisation cannot do with one in all.
+    Training needs at least two images at a time: the pyramid's 1 × 1 level has one value per image and channel, and
+    batch normalisation cannot work on a single value.
 
     Args:
         num_classes: number of output channels.
-        backbone: any name of `timm.list_models()` whose features can be had at `output_stride`.
-        pretrained: fetch the backbone's ImageNet weights (once, by timm, into its cache).
+        backbone: any name of `timm.list_models()` that can give features at `output_stride`.
+        pretrained: start from ImageNet weights of the backbone, which timm downloads once into its cache.
         output_stride: input size over feature size.
         bins: the pyramid's levels, as numbers of cells along each side.
         dropout: before each classifier.
+        aux: train with an auxiliary head on the backbone's last but one stage (paper, section 4). In training mode the
+            network then returns `Outputs`, at the size of its features, instead of logits.
 
-    Raises:
-        WeightsError: no connection for the weights.
-        ValueError: an argument is impossible.
+    Raises WeightsError where the weights cannot be downloaded, ValueError for an impossible argument.
     """
 
     title = "PSPNet"  # what figures and tables call it
@@ -51,10 +50,11 @@ class PSPNet(nn.Module):
         self,
         num_classes: int,
         backbone: str = "resnet50s",
-        pretrained: bool = True,
+        pretrained: bool = False,
         output_stride: int = 8,
         bins: Sequence[int] = (1, 2, 3, 6),
         dropout: float = 0.1,
+        aux: bool = True,
     ):
         super().__init__()
         if num_classes < 1:
@@ -65,19 +65,21 @@ class PSPNet(nn.Module):
         self.pyramid = PyramidPooling(deep, deep // len(bins), bins)
         self.fuse = _conv_norm_relu(deep + len(bins) * (deep // len(bins)), WIDTH, 3)
         self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(WIDTH, num_classes, 1))
-        self.auxiliary = nn.Sequential(
-            _conv_norm_relu(middle, WIDTH, 3), nn.Dropout2d(dropout), nn.Conv2d(WIDTH, num_classes, 1)
-        )
+        self.auxiliary = None
+        if aux:
+            self.auxiliary = nn.Sequential(
+                _conv_norm_relu(middle, WIDTH, 3), nn.Dropout2d(dropout), nn.Conv2d(WIDTH, num_classes, 1)
+            )
 
     def forward(self, images: Tensor) -> Tensor | Outputs:
-        """Return logits (B, num_classes, H, W) of normalised images (B, 3, H, W), in training mode as `Outputs`."""
+        """Return logits (B, num_classes, H, W) of normalised images (B, 3, H, W), or `Outputs`, see the class."""
         if self.training and len(images) < self.smallest_batch:
             raise ValueError(f"PSPNet trains on at least {self.smallest_batch} images at a time; set batch_size to 2")
         middle, deep = self.backbone(images)  # (B, 1024, H/8, W/8), (B, 2048, H/8, W/8)
         logits = self.head(self.fuse(self.pyramid(deep)))  # (B, num_classes, H/8, W/8)
-        if not self.training:
-            return grow(logits, images.shape[-2:])
-        return Outputs(logits, self.auxiliary(middle))
+        if self.training and self.auxiliary is not None:
+            return Outputs(logits, self.auxiliary(middle))
+        return grow(logits, images.shape[-2:])
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by how fast they should learn: "backbone" (pretrained) and "head" (new)."""
@@ -95,8 +97,9 @@ class PSPNet(nn.Module):
             yield Block("pyramid", names[-1], f"mean of {bin}×{bin} cells, 1×1", level, (deep,))
         yield Block("head", "fuse", "3×3", self.fuse, (deep, *names))
         yield Block("head", "classifier", "1×1", self.head)
-        middle = backbone[-2].name if len(backbone) > 1 else deep
-        yield Block("auxiliary", "auxiliary", "3×3, 1×1, in training only", self.auxiliary, (middle,))
+        if self.auxiliary is not None:
+            middle = backbone[-2].name if len(backbone) > 1 else deep
+            yield Block("auxiliary", "auxiliary", "3×3, 1×1, in training only", self.auxiliary, (middle,))
 
 
 class PyramidPooling(nn.Module):
@@ -134,13 +137,13 @@ def _backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
             f"backbone '{name}' cannot give features at output_stride {output_stride} "
             f"({str(error) or type(error).__name__}); ResNets, EfficientNets, ConvNeXts and MobileNets can"
         ) from error
-    except Exception as error:  # the hub's client raises many kinds where there is no connection
+    except Exception as error:  # the hub's client raises many kinds without a connection
         if not pretrained:
             raise
         raise WeightsError(
-            f"the ImageNet weights of '{name}' could not be fetched ({type(error).__name__}). Go online once, and timm "
-            "keeps them; or train without them: model_arguments={"
-            f'"backbone": "{name}", "pretrained": false}}, for which a longer training and backbone_factor=1 are right'
+            f"the ImageNet weights of '{name}' could not be downloaded ({type(error).__name__}). Go online once, and "
+            f'timm keeps them; or train without them: model_arguments={{"backbone": "{name}", "pretrained": false}}, '
+            "with backbone_factor=1 and more epochs"
         ) from error
 
 

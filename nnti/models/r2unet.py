@@ -4,7 +4,7 @@ Alom, Hasan, Yakopcic, Taha, Asari, 2018, arXiv:1802.06955, Fig 3 and 4d; the U 
 arXiv:1505.04597.
 
 Where this deviates from the paper, and why:
-- one kernel serves both the input and the state, x ← f(w ∗ (u + x)) instead of f(w_f ∗ u + w_r ∗ x): so does the
+- one kernel serves both the input and the state, x ← f(w ∗ (u + x)) instead of f(w_f ∗ u + w_r ∗ x), as in the
   well-known public implementation, whose 39,092,563 parameters (19 classes, t = 2) this has;
 - batch normalisation follows every convolution, as in that implementation. It shares one normalisation between the
   steps, whose statistics differ; `step_norm="per_step"` gives each step its own;
@@ -36,7 +36,7 @@ class R2UNet(nn.Module):
         steps: t, how often a convolution is applied again to its input plus its own output.
         step_norm: "shared", one batch normalisation for all steps, or "per_step".
         checkpoint_activations: keep only each unit's input and compute the rest again in the backward pass: the same
-            gradients from a fraction of the memory, for the time of a second forward pass.
+            gradients from a fraction of the memory, for the time of one more forward pass.
     """
 
     title = "R2U-Net"  # what figures and tables call it

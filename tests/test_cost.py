@@ -1,0 +1,184 @@
+"""What networks cost: counts against hand-made ones, bytes against files, memory against arithmetic, and time."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from nnti.inference.speed import measure_latency
+from nnti.models import Block, ENet, R2UNet, count_parameters
+from nnti.models.cost import (
+    COUNTED,
+    checkpoint_bytes,
+    count_operations,
+    measure_training_memory,
+    sgd,
+    training_step,
+    weight_bytes,
+)
+from nnti.published import ENET_PAPER_COSTS
+
+HEIGHT, WIDTH = 6, 10
+
+
+class Chain(nn.Module):
+    """A 1×1 convolution and `depth` units of a convolution and three sigmoids, which can be computed again."""
+
+    def __init__(self, depth: int, recompute: bool = False):
+        super().__init__()
+        self.first, self.recompute = nn.Conv2d(3, 8, 1), recompute
+        sigmoids = [nn.Sigmoid() for _ in range(3)]
+        self.units = nn.ModuleList(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), *sigmoids) for _ in range(depth))
+
+    def forward(self, x):
+        x = self.first(x)
+        for unit in self.units:
+            x = checkpoint(unit, x, use_reentrant=False) if self.recompute else unit(x)
+        return x
+
+
+class Twice(nn.Module):
+    """One convolution that is applied two times, and a block row for each part."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.norm, self.again = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1)
+        self.unused = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        return self.again(self.again(self.norm(self.enter(x))))
+
+    def blocks(self):
+        yield Block("", "enter", "", self.norm, (), (self.enter,))
+        yield Block("", "again", "", self.again)
+        yield Block("", "unused", "", self.unused)
+
+
+def memory(model, size=(32, 32), batch_size=2, precision="float32", **options) -> int:
+    return measure_training_memory(model, size, batch_size, "cpu", precision=precision, **options).peak
+
+
+# operations
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (nn.Conv2d(3, 8, 3, stride=2, padding=1), 3 * 5 * 8 * 3 * 9),
+        (nn.Conv2d(3, 6, (5, 1), padding=(2, 0), groups=3), HEIGHT * WIDTH * 6 * 1 * 5),
+        (nn.Conv2d(3, 4, 3, padding=2, dilation=2), HEIGHT * WIDTH * 4 * 3 * 9),
+        (nn.ConvTranspose2d(3, 5, 2, stride=2), HEIGHT * WIDTH * 3 * 5 * 4),
+        (nn.Sequential(nn.Flatten(), nn.Linear(3 * HEIGHT * WIDTH, 7)), 3 * HEIGHT * WIDTH * 7),
+        (nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 3, 1)), HEIGHT * WIDTH * (6 + 6)),
+    ],
+)
+def test_multiply_adds_are_those_counted_by_hand(model, expected):
+    assert count_operations(model, (HEIGHT, WIDTH)).multiply_adds == expected
+
+
+def test_blocks_are_counted_as_often_as_they_run():
+    counted, pixels = count_operations(Twice(), (HEIGHT, WIDTH)), HEIGHT * WIDTH
+    assert counted.per_block == {"enter": pixels * 12, "again": 2 * pixels * 4 * 4 * 9, "unused": 0}
+    assert counted.multiply_adds == sum(counted.per_block.values())
+
+
+def test_enet_costs_what_its_paper_says_and_is_left_as_it_was():
+    model = ENet(19).train()
+    before = copy.deepcopy(model.state_dict())
+    counted = count_operations(model, (ENET_PAPER_COSTS["height"], ENET_PAPER_COSTS["width"]))
+    assert 2 * counted.multiply_adds == pytest.approx(ENET_PAPER_COSTS["operations"], rel=0.1)
+    assert sum(counted.per_block.values()) == counted.multiply_adds
+    assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+# bytes
+
+
+@pytest.mark.parametrize("optimizer", [sgd, lambda model: torch.optim.Adam(model.parameters())])
+def test_bytes_are_those_of_files_after_a_training_step(tmp_path, optimizer):
+    model = ENet(5)
+    before = copy.deepcopy(model.state_dict())
+    weights, whole = weight_bytes(model), checkpoint_bytes(model, optimizer)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    stepped = optimizer(model)
+    model(torch.randn(2, 3, 32, 32)).sum().backward()
+    stepped.step()
+    path = tmp_path / "archive.pt"  # the file's stem is written into it as well
+    torch.save(model.state_dict(), path)
+    assert weights == path.stat().st_size
+    torch.save({"model": model.state_dict(), "optimizer": stepped.state_dict()}, path)
+    assert whole == path.stat().st_size
+
+
+# memory
+
+
+def test_weights_gradients_and_momentum_take_twelve_bytes_a_parameter():
+    model = nn.Sequential(nn.Conv2d(3, 400, 15, padding=7), nn.Conv2d(400, 2, 15, padding=7))
+    parameters = count_parameters(model)
+    assert memory(model, (1, 1)) == pytest.approx(12 * parameters, rel=0.02)
+    plain = memory(model, (1, 1), optimizer=lambda model: torch.optim.SGD(model.parameters(), 0.1))
+    assert memory(model, (1, 1)) - plain == pytest.approx(4 * parameters, rel=0.001)
+    frozen = sum(parameter.numel() for parameter in model[0].requires_grad_(False).parameters())
+    assert memory(model, (1, 1)) == pytest.approx(12 * parameters - 8 * frozen, rel=0.02)
+
+
+@pytest.mark.parametrize(("recompute", "kept"), [(False, 3), (True, 1)])
+def test_each_map_that_is_kept_for_the_backward_pass_counts_once(recompute, kept):
+    """A sigmoid's output is kept for its own backward pass; a unit that is computed again keeps its input alone."""
+    one_map = 2 * 8 * 32 * 32 * 4  # (2, 8, 32, 32) in float32
+    step = 12 * (8 * 8 * 9 + 8)  # a unit's weights, gradients and momentum
+    assert memory(Chain(9, recompute)) - memory(Chain(5, recompute)) == 4 * (kept * one_map + step)
+
+
+def test_computing_again_takes_one_unit_at_a_time():
+    one_map = 2 * 8 * 32 * 32 * 4
+    all_maps, inputs_of_units, one_unit = 1 + 5 * 3, 5, 3
+    assert memory(Chain(5)) - memory(Chain(5, recompute=True)) == (all_maps - inputs_of_units - one_unit) * one_map
+
+
+def test_half_precision_halves_the_activations():
+    model = R2UNet(5, (8, 16))
+    without, size = 12 * count_parameters(model), (64, 96)
+    halved = (memory(model, size, precision="bfloat16") - without) / (memory(model, size) - without)
+    assert 0.5 < halved < 0.75  # the loss stays in float32
+
+
+def test_memory_says_how_it_was_measured():
+    measured = measure_training_memory(Twice(), (16, 24), 2, "cpu", precision="bfloat16")
+    assert (measured.size, measured.batch_size, measured.precision) == ((16, 24), 2, "bfloat16")
+    assert measured.method == COUNTED
+
+
+def test_a_step_begins_with_gradients_and_momentum_and_trains():
+    model, made = nn.Conv2d(3, 2, 3, padding=1).train(), []
+
+    def remembered(model):
+        made.append(sgd(model))
+        return made[-1]
+
+    before = copy.deepcopy(model.state_dict())
+    step = training_step(model, (8, 8), 2, torch.device("cpu"), torch.float32, remembered)
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert all("momentum_buffer" in made[0].state[parameter] for parameter in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())  # nothing learned yet
+    step()
+    assert not torch.equal(model.bias, before["bias"])
+
+
+# time
+
+
+def test_every_form_of_a_network_is_timed():
+    pytest.importorskip("onnxruntime")
+    model = R2UNet(3, (4, 8), steps=1).train()
+    forms = measure_latency(model, (24, 48), "cpu", precision="bfloat16", repeats=4)
+    assert {form: found.precision for form, found in forms.items()} == {
+        "eager": "bfloat16", "deployed": "bfloat16", "ONNX Runtime": "float32",
+    }  # fmt: skip
+    for found in forms.values():
+        assert 0 < found.low <= found.median <= found.high and found.frames_per_second == 1 / found.median
+        assert (found.repeats, found.size) == (4, (24, 48))
+    assert model.training
