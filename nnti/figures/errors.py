@@ -61,7 +61,7 @@ def error_distances(analysis: dict[str, Any], title: str) -> Figure:
     overall = 100 * sum(analysis["boundary"]["errors"]) / sum(analysis["boundary"]["pixels"])
     handles = [Line2D([], [], label=name, **run_style(number)) for number, name in enumerate(KINDS.values())]
     handles.append(Line2D([], [], color=DARK, linestyle=":", linewidth=0.9, label=f"all pixels: {overall:.1f} % wrong"))
-    figure, (rate, score) = page(2.3, title, columns=2, below=legend_height(handles), left=0.5, high=0.02)
+    figure, (rate, score) = page(2.3, title, columns=2, below=legend_height(handles), left=0.58, high=0.02)
     for number, kind in enumerate(KINDS):
         style = run_style(number)
         pixels, errors = (np.asarray(analysis[kind][key], dtype=np.float64) for key in ("pixels", "errors"))
