@@ -5,9 +5,10 @@ import platform
 import re
 import shutil
 import subprocess
+import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -142,12 +143,14 @@ def machine_explained() -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ConnectionError, EOFError) as error:
         text = str(error).strip() or type(error).__name__
         if isinstance(error, MemoryError) or "out of memory" in text or "DefaultCPUAllocator" in text:
             advice = MEMORY
-        elif "DataLoader worker (pid" in text or "</torch_" in text:  # a file in shared memory is called like this
+        elif isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in text or "</torch_" in text:
             advice = WORKER
+            with suppress(RuntimeError):  # PyTorch tells of the dead process a moment later, in the middle of anything
+                time.sleep(1)
         else:
             raise
         reason = text.splitlines()[-1 if "Original Traceback" in text else 0]
