@@ -92,11 +92,6 @@ def test_end_is_told_where_the_loop_is_left_or_fails(tiny, fails):
     assert events.told[-1] == "end" and events.told.count("end") == 1
 
 
-def test_a_terminal_shows_one_bar_over_all_images(tiny, capsys):
-    list(fit(tiny))
-    assert "tiny" in (bar := capsys.readouterr().err) and "8/8" in bar and "img/s" in bar
-
-
 def test_snapshots_are_small_and_leave_the_model_as_it_was(tiny):
     data = VOC("val")
     for path, values in zip(data.files[0], (np.zeros((600, 1000, 3)), np.full((600, 1000), 7)), strict=True):

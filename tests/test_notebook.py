@@ -126,7 +126,8 @@ def test_watch_is_a_bar_of_text_and_a_line_per_validation_where_nobody_looks(tin
     rows = list(watch(fit(tiny, tmp_path)))
     printed = capsys.readouterr()
     assert printed.out.count("val mean IoU") == len(rows) == 2
-    assert f"{rows[-1]['val_mean_iou']:.3f} (report protocol)" in printed.out and "img/s" in printed.err
+    assert f"{rows[-1]['val_mean_iou']:.3f} (report protocol)" in printed.out
+    assert "8/8" in printed.err and "img/s" in printed.err  # one bar over all images
     assert list(watch(fit(tiny, tmp_path, restart=True, progress=False))) and capsys.readouterr().out == ""
 
 

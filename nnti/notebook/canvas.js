@@ -1,63 +1,44 @@
 // A picture with a layer over it, a click that names a pixel, and a mark where it was.
 
-function source(model, name) {
-  const bytes = model.get(name);
-  return bytes && bytes.byteLength ? URL.createObjectURL(new Blob([bytes])) : "";
-}
-
-function follow(model, name, image) {
-  const show = () => {
-    const before = image.src;
-    image.src = source(model, name);
-    image.style.visibility = image.src ? "visible" : "hidden";
-    if (before.startsWith("blob:")) URL.revokeObjectURL(before);
-  };
-  model.on(`change:${name}`, show);
-  show();
-}
+const FRAME = `<div class="nnti-canvas" style="position: relative; line-height: 0; cursor: crosshair">
+  <img alt="image" draggable="false" style="width: 100%">
+  <img alt="layer" draggable="false"
+    style="position: absolute; left: 0; top: 0; width: 100%; height: 100%; image-rendering: pixelated">
+  <div style="position: absolute; width: 12px; height: 12px; margin: -8px 0 0 -8px; border-radius: 50%;
+    border: 2px solid white; box-shadow: 0 0 0 2px black; pointer-events: none"></div>
+</div>`;
 
 function render({ model, el }) {
-  const [frame, picture, layer, mark] = ["div", "img", "img", "div"].map((tag) => document.createElement(tag));
-  frame.className = "nnti-canvas";
-  Object.assign(frame.style, { position: "relative", lineHeight: "0", cursor: "crosshair" });
-  Object.assign(picture.style, { width: "100%" });
-  Object.assign(layer.style, {
-    position: "absolute", left: "0", top: "0", width: "100%", height: "100%", imageRendering: "pixelated",
-  });
-  Object.assign(mark.style, {
-    position: "absolute", width: "12px", height: "12px", margin: "-8px 0 0 -8px", borderRadius: "50%",
-    border: "2px solid white", boxShadow: "0 0 0 2px black", pointerEvents: "none",
-  });
-  picture.alt = "image";
-  layer.alt = "layer";
-  picture.draggable = layer.draggable = false;
-  frame.append(picture, layer, mark);
-  el.append(frame);
-  follow(model, "picture", picture);
-  follow(model, "layer", layer);
+  el.innerHTML = FRAME;
+  const frame = el.firstChild;
+  const [picture, layer, mark] = frame.children;
 
-  const fade = () => (layer.style.opacity = model.get("opacity"));
-  model.on("change:opacity", fade);
-  fade();
-
-  const point = () => {
+  const follow = (names, show) => {
+    names.forEach((name) => model.on(`change:${name}`, show));
+    show();
+  };
+  const showBytes = (name, image) => () => {
+    const bytes = model.get(name);
+    if (image.src) URL.revokeObjectURL(image.src);
+    image.src = bytes?.byteLength ? URL.createObjectURL(new Blob([bytes])) : "";
+    image.style.visibility = bytes?.byteLength ? "visible" : "hidden";
+  };
+  follow(["picture"], showBytes("picture", picture));
+  follow(["layer"], showBytes("layer", layer));
+  follow(["opacity"], () => (layer.style.opacity = model.get("opacity")));
+  follow(["pixel", "size"], () => {
     const [x, y] = model.get("pixel");
     const [width, height] = model.get("size");
     mark.style.display = x < 0 ? "none" : "block";
     mark.style.left = `${((x + 0.5) / width) * 100}%`;
     mark.style.top = `${((y + 0.5) / height) * 100}%`;
-  };
-  model.on("change:pixel change:size", point);
-  point();
+  });
 
   frame.addEventListener("click", (event) => {
     const box = frame.getBoundingClientRect();
-    const [width, height] = model.get("size");
-    const inside = (share, length) => Math.min(length - 1, Math.max(0, Math.floor(share * length)));
-    model.set("pixel", [
-      inside((event.clientX - box.left) / box.width, width),
-      inside((event.clientY - box.top) / box.height, height),
-    ]);
+    const shares = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    const size = model.get("size");
+    model.set("pixel", shares.map((share, axis) => Math.min(size[axis] - 1, Math.max(0, Math.floor(share * size[axis])))));
     model.save_changes();
   });
 }

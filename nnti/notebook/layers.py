@@ -22,6 +22,9 @@ __all__ = [
     "probability_table", "share_layer",
 ]  # fmt: skip
 
+Known = SegmentationDataset | Classes  # gives names and colours of classes
+Layer = tuple[np.ndarray, np.ndarray]
+
 COLORMAP = matplotlib.colormaps["viridis"]
 _STOPS = ",".join(to_hex(COLORMAP(share)) for share in np.linspace(0, 1, 6))
 _STYLE = f"display:inline-block;width:120px;height:10px;background:linear-gradient(to right,{_STOPS})"
@@ -66,9 +69,7 @@ class View:
     segmented: Segmented | None
 
 
-def class_layer(
-    mask: np.ndarray, classes: SegmentationDataset | Classes, shown: Collection[int]
-) -> tuple[np.ndarray, np.ndarray]:
+def class_layer(mask: np.ndarray, classes: Known, shown: Collection[int]) -> Layer:
     """Colour the classes in `shown`, and void always, of a mask of class numbers, uint8 (H, W)."""
     colors = np.zeros((256, 4), np.uint8)
     colors[: classes.num_classes, :3], colors[classes.ignore_index, :3] = classes.palette, void_color(classes)
@@ -76,9 +77,7 @@ def class_layer(
     return mask, colors
 
 
-def error_layer(
-    prediction: np.ndarray, truth: np.ndarray, classes: SegmentationDataset | Classes, shown: Collection[int]
-) -> tuple[np.ndarray, np.ndarray]:
+def error_layer(prediction: np.ndarray, truth: np.ndarray, classes: Known, shown: Collection[int]) -> Layer:
     """Colour the pixels that are wrong and whose true class is in `shown`; void cannot be wrong."""
     colors = np.zeros((256, 4), np.uint8)
     colors[1] = (*WRONG, 255)
@@ -86,12 +85,12 @@ def error_layer(
     return wrong.astype(np.uint8), colors
 
 
-def share_layer(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def share_layer(values: np.ndarray) -> Layer:
     """Colour a map of values between 0 and 1, from dark violet to yellow."""
     return (values * 255).round().astype(np.uint8), COLORMAP(np.arange(256), bytes=True)
 
 
-def metrics_table(view: View, classes: SegmentationDataset | Classes) -> str:
+def metrics_table(view: View, classes: Known) -> str:
     """Return the share of each class that occurs and, where there is a prediction, the metrics of the image."""
     predicted = view.truth if view.segmented is None else view.segmented.prediction
     matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
@@ -108,7 +107,7 @@ def metrics_table(view: View, classes: SegmentationDataset | Classes) -> str:
     return f"{head}{_class_table(classes, present, columns)}<small>void: {void:.1f} % of the pixels</small>"
 
 
-def pixel_table(view: View, classes: SegmentationDataset | Classes, x: int, y: int) -> str:
+def pixel_table(view: View, classes: Known, x: int, y: int) -> str:
     """Return the classes of the pixel (x, y), and its most probable ones."""
     names = {**dict(enumerate(classes.class_names)), classes.ignore_index: "void"}
     text = f"<b>pixel ({x}, {y})</b><br>truth: {html.escape(names[int(view.truth[y, x])])}"
@@ -118,7 +117,7 @@ def pixel_table(view: View, classes: SegmentationDataset | Classes, x: int, y: i
     return f"{text} · predicted: {predicted}{probability_table(view.segmented, classes, x, y)}"
 
 
-def probability_table(segmented: Segmented, classes: SegmentationDataset | Classes, x: int, y: int) -> str:
+def probability_table(segmented: Segmented, classes: Known, x: int, y: int) -> str:
     """Return the most probable classes of the pixel (x, y)."""
     shares = segmented.at(x, y)
     numbers = np.argsort(-shares, kind="stable")[:MOST]
@@ -127,12 +126,12 @@ def probability_table(segmented: Segmented, classes: SegmentationDataset | Class
     return _class_table(classes, numbers, {"probability": bars})
 
 
-def css_color(classes: SegmentationDataset | Classes, number: int) -> str:
+def css_color(classes: Known, number: int) -> str:
     """Return the colour of a class as CSS has it."""
     return to_hex(np.asarray(classes.palette[number]) / 255)
 
 
-def _class_table(classes: SegmentationDataset | Classes, numbers: Collection[int], columns: dict[str, list]) -> str:
+def _class_table(classes: Known, numbers: Collection[int], columns: dict[str, list]) -> str:
     """Return a row per class: its colour, its name, and what `columns` say."""
     swatch = "<span style='display:inline-block;width:12px;height:12px;background:{}'></span>"
     swatches = [swatch.format(css_color(classes, number)) for number in numbers]
