@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -87,7 +88,8 @@ def render_architectures(folder: str | Path | None = None, experiments: Sequence
     for name in experiments:
         experiment = Experiment.load(name)
         classes = len(dataset_class(experiment.dataset).class_names)
-        model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
+        with torch.device("meta"):  # shapes are enough
+            model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
         title = f"{model.title}, {classes} classes: {count_parameters(model):,} parameters"
         paths += save(architecture_figure(model, title), f"{experiment.model}_architecture", folder)
     return paths
