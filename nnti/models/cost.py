@@ -46,11 +46,10 @@ class Operations:
     multiply-adds, those with padding's zeros included; they are halved here.
 
     Attributes:
-        size: (H, W) of the image. multiply_adds: in the whole network.
+        multiply_adds: in the whole network.
         per_block: name of a block of `model.blocks()` → multiply-adds in it; empty if the model has no `blocks`.
     """
 
-    size: Size
     multiply_adds: int
     per_block: dict[str, int]
 
@@ -77,7 +76,7 @@ def count_operations(model: nn.Module, size: Size) -> Operations:
         block.name: sum(counted.get(names[module], 0) for module in (*block.before, block.module))
         for block in getattr(model, "blocks", list)()
     }
-    return Operations(tuple(size), counter.get_total_flops() // 2, per_block)
+    return Operations(counter.get_total_flops() // 2, per_block)
 
 
 def weight_bytes(model: nn.Module) -> int:
