@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 
 FAILED, INTERRUPTED = 1, 130
-COMMANDS: dict[str, tuple[Callable, str, Sequence]] = {}  # name → function, what it does, arguments
+COMMANDS: dict[str, tuple[Callable, Sequence]] = {}  # name → function, arguments
 
 MINIATURES = ("voc_miniature", "cityscapes_miniature")
 GOTTEN = ("voc", "sbd", "camvid", "cityscapes", "miniature", *MINIATURES, "check")
@@ -31,11 +31,11 @@ def argument(*names: str, **options: Any) -> tuple:
     return names, options
 
 
-def command(help: str, *arguments: tuple) -> Callable[[Callable], Callable]:
-    """Make a function a command of its name; it is given the parsed options."""
+def command(*arguments: tuple) -> Callable[[Callable], Callable]:
+    """Make a function a command of its name, which is given the parsed options; its docstring is the command's help."""
 
     def register(function: Callable) -> Callable:
-        COMMANDS[function.__name__] = (function, help, arguments)
+        COMMANDS[function.__name__] = (function, arguments)
         return function
 
     return register
@@ -52,13 +52,19 @@ INFERENCE = (
 )
 
 
+def pixels(text: str) -> int:
+    """Read a length of an image."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("an image has at least 1 pixel")
+    return int(text)
+
+
 def settings(help: str) -> tuple:
     """Describe `--set` of a command."""
     return argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=help)
 
 
 @command(
-    "train an experiment, or go on with it",
     argument("experiment", metavar="NAME", help="an experiment's name (see `experiments`) or a JSON file"),
     settings("change settings, e.g. --set epochs=3"),
     argument("--run-dir", type=Path, metavar="DIR", help="folder of the run (default: runs/NAME)"),
@@ -66,7 +72,7 @@ def settings(help: str) -> tuple:
     argument("--extend", action="store_true", help="train longer (--set epochs=…); the learning rate jumps up"),
 )
 def train(options: argparse.Namespace) -> None:
-    """Train an experiment and print one line per validation."""
+    """Train an experiment, or go on with it."""
     experiment = Experiment.load(options.experiment).replace(**_changes(options))
     from nnti.training.loop import fit
 
@@ -82,7 +88,6 @@ def train(options: argparse.Namespace) -> None:
 
 
 @command(
-    "measure a run's best checkpoint",
     RUN,
     argument("--protocol", choices=("report", "full", "both"), help="default: both; full with what follows"),
     *INFERENCE,
@@ -91,25 +96,20 @@ def train(options: argparse.Namespace) -> None:
     DEVICE,
 )
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure a run's best checkpoint on a split."""
+    """Measure a run's best checkpoint."""
     path, experiment, inference = _run(options)
     chosen = options.protocol or ("full" if inference else "both")
     protocols = ("report", "full") if chosen == "both" else (chosen,)
     if inference and "report" in protocols:
         raise SettingError(f"--protocol {chosen}: windows, scales and flip go with protocol 'full' only")
     from nnti.data import attach_cache
-    from nnti.device import machine_explained, resolve_device
+    from nnti.device import machine_explained
     from nnti.inference.evaluate import evaluate as measure
-    from nnti.loaders import load_split
     from nnti.loss import CrossEntropy
-    from nnti.models.saved import check_classes, load_model
-    from nnti.training.run_folder import RunFolder, write_evaluation
+    from nnti.training.run_folder import write_evaluation
 
-    run, bar = RunFolder(path), not options.quiet
-    model, checkpoint = load_model(run.best, resolve_device(options.device))
-    device = next(model.parameters()).device
-    dataset = load_split(experiment, options.split or experiment.val_split, experiment.val_limit)
-    check_classes(checkpoint, dataset, run.best)
+    run, model, checkpoint, dataset = _loaded(path, options.device, options.split)
+    device, bar = next(model.parameters()).device, not options.quiet
     attach_cache(dataset, experiment.cache, build=False)
     loss = CrossEntropy(checkpoint["class_weights"], dataset.ignore_index)
     print(f"{run.path} on {dataset.title} {dataset.split}, {len(dataset)} images")
@@ -121,7 +121,6 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 @command(
-    "segment your own pictures with a run's best checkpoint",
     RUN,
     argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, and folders of them"),
     argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions"),
@@ -131,7 +130,7 @@ def evaluate(options: argparse.Namespace) -> None:
     DEVICE,
 )
 def predict(options: argparse.Namespace) -> None:
-    """Segment image files with a run's best checkpoint."""
+    """Segment your own pictures with a run's best checkpoint."""
     path, _, inference = _run(options)
     from nnti.device import resolve_device
     from nnti.inference.files import predict_files
@@ -147,12 +146,11 @@ def predict(options: argparse.Namespace) -> None:
 
 
 @command(
-    "write a trained network as ONNX",
     RUN,
     argument("--output", type=Path, default=Path("exports"), metavar="DIR", help="default: exports"),
 )
 def export(options: argparse.Namespace) -> None:
-    """Write a run's best checkpoint as a file that runs without this project, and compare the two."""
+    """Write a trained network as ONNX, and compare the two."""
     path = find_run_dir(options.run)
     from nnti.inference.export import WITHOUT_RUNTIME, export_run
 
@@ -162,12 +160,11 @@ def export(options: argparse.Namespace) -> None:
 
 
 @command(
-    "draw the figures of runs, and the architectures, as PNG and PDF",
     argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/"),
     FIGURES,
 )
 def figures(options: argparse.Namespace) -> None:
-    """Draw every figure that the files of the named runs (default: all, and the three architectures) allow."""
+    """Draw the figures of runs, and the architectures, as PNG and PDF."""
     folders = [find_run_dir(name) for name in options.runs or list_runs()]
     from nnti.figures import render_architectures, render_run
     from nnti.training.run_folder import RunFolder
@@ -179,35 +176,27 @@ def figures(options: argparse.Namespace) -> None:
             print(path)
 
 
-@command("count where runs err: classes, images, boundaries, void", argument("runs", nargs="+", metavar="RUN"), FIGURES)
+@command(argument("runs", nargs="+", metavar="RUN"), FIGURES)
 def analyze(options: argparse.Namespace) -> None:
-    """Count where runs' best checkpoints err, write analysis.json into their folders and draw the figures of it."""
+    """Count where runs err (classes, images, boundaries, void) and draw it."""
     folders = [find_run_dir(name) for name in options.runs]
-    from nnti.device import resolve_device
     from nnti.figures import render_run
     from nnti.inference.errors import analyze as count_errors
-    from nnti.loaders import load_split
-    from nnti.models.saved import check_classes, load_model
-    from nnti.training.run_folder import RunFolder
 
-    for run in map(RunFolder, folders):
-        experiment = run.experiment()
-        model, checkpoint = load_model(run.best, resolve_device())
-        dataset = load_split(experiment, experiment.val_split, experiment.val_limit)
-        check_classes(checkpoint, dataset, run.best)
-        found = count_errors(model, checkpoint, dataset, progress=not options.quiet)
+    for folder in folders:
+        run, *loaded = _loaded(folder)
+        found = count_errors(*loaded, progress=not options.quiet)
         print(run.write_analysis({"run": run.path.resolve().name, **found}))
         for path in render_run(run, options.output, progress=not options.quiet):
             print(path)
 
 
 @command(
-    "rebuild report/report.pdf, tables and figures from report/runs",
     argument("runs", nargs="*", metavar="RUN", help="finished runs whose records go to report/runs first"),
     argument("--pictures", action="store_true", help="segment images anew too; needs data sets and checkpoints"),
 )
 def report(options: argparse.Namespace) -> None:
-    """Take runs into the report, then rebuild it: tables, figures and report.pdf, from the records in report/."""
+    """Rebuild report/report.pdf, tables and figures from the records in report/runs."""
     folders = [find_run_dir(name) for name in options.runs]
     from nnti.report import build_report, take_run
     from nnti.training.run_folder import RunFolder
@@ -220,15 +209,14 @@ def report(options: argparse.Namespace) -> None:
 
 
 @command(
-    "measure what networks cost: parameters, operations, time, memory",
     argument("experiments", nargs="*", metavar="NAME", help="default: the report's three tasks"),
-    argument("--size", nargs=2, type=int, default=(512, 512), metavar=("H", "W"), help="pixels (default: 512 512)"),
+    argument("--size", nargs=2, type=pixels, default=(512, 512), metavar=("H", "W"), help="pixels (default: 512 512)"),
     argument("--no-timing", action="store_true", help="leave the latency out, which takes longest"),
     argument("--output", type=Path, metavar="DIR", help="default: runs/complexity/"),
     DEVICE,
 )
 def complexity(options: argparse.Namespace) -> None:
-    """Measure what the experiments' networks cost, print the table and write it as JSON, CSV and Markdown."""
+    """Measure what networks cost: parameters, operations, time, memory."""
     for name in options.experiments:
         Experiment.load(name)
     from nnti.figures import complexity_markdown, save_complexity
@@ -242,7 +230,6 @@ def complexity(options: argparse.Namespace) -> None:
 
 
 @command(
-    "download a data set, render a miniature, or check the files of one",
     argument("name", choices=GOTTEN, help="cityscapes takes an account; miniature: both; `check NAME` reads all files"),
     argument("checked", nargs="?", choices=CHECKED, metavar="NAME", help=f"after check: {', '.join(CHECKED)}"),
     argument("--root", type=Path, metavar="DIR", help="default: $NNTI_DATA's first folder, else data/"),
@@ -250,7 +237,7 @@ def complexity(options: argparse.Namespace) -> None:
     argument("--coarse", action="store_true", help="cityscapes: the coarse labels and train_extra too"),
 )
 def data(options: argparse.Namespace) -> None:
-    """Download a data set, render a miniature, or check every file of one."""
+    """Download a data set, render a miniature, or check all files of one."""
     if (options.name == "check") != (options.checked is not None):
         raise SettingError("say which data set to check, or get one: data check voc, or data voc")
     if options.coarse and options.name != "cityscapes":
@@ -271,11 +258,10 @@ def data(options: argparse.Namespace) -> None:
 
 
 @command(
-    "list the experiments, or explain one",
     argument("name", nargs="?", metavar="NAME", help="explain this one, setting by setting"),
 )
 def experiments(options: argparse.Namespace) -> None:
-    """List the experiments that ship with the package, or print one with all its settings."""
+    """List the experiments, or explain one setting by setting."""
     if options.name:
         values = Experiment.load(options.name).to_dict()
         width = max(map(len, values))
@@ -296,8 +282,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = "Train, measure and show segmentation networks."
     parser = argparse.ArgumentParser(prog="python -m nnti", description=about)
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, (function, help, its_arguments) in COMMANDS.items():
-        one = parsers.add_parser(name, help=help, description=help)
+    for name, (function, its_arguments) in COMMANDS.items():
+        one = parsers.add_parser(name, help=function.__doc__, description=function.__doc__)
         for names, details in its_arguments:
             one.add_argument(*names, **details)
         one.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -329,6 +315,20 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, Inference | Non
     crop_size = experiment.crop_size if options.crop_size is None else options.crop_size
     window = {"protocol": "sliding", "crop_size": crop_size} if options.sliding else {}
     return path, experiment, Inference(**window, scales=tuple(options.scales or (1.0,)), flip=options.flip)
+
+
+def _loaded(path: Path, device: str = "auto", split: str | None = None) -> tuple:
+    """Return a run folder, its best network, that one's checkpoint, and the data to measure it on."""
+    from nnti.device import resolve_device
+    from nnti.loaders import load_split
+    from nnti.models.saved import check_classes, load_model
+    from nnti.training.run_folder import RunFolder
+
+    run, experiment = RunFolder(path), Experiment.load(path)
+    model, checkpoint = load_model(run.best, resolve_device(device))
+    dataset = load_split(experiment, split or experiment.val_split, experiment.val_limit)
+    check_classes(checkpoint, dataset, run.best)
+    return run, model, checkpoint, dataset
 
 
 def _advise(options: argparse.Namespace, experiment: dict) -> None:
