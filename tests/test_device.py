@@ -1,0 +1,80 @@
+"""Devices, precisions, and what is said when the machine gives up."""
+
+import pytest
+import torch
+
+from nnti.device import (
+    autocast,
+    commit,
+    compiled,
+    device_name,
+    machine_explained,
+    resolve_device,
+    resolve_precision,
+    versions,
+)
+from nnti.errors import DataError, MachineError, SettingError
+
+CPU = torch.device("cpu")
+
+
+def test_a_device_that_is_not_there_is_named_with_the_way_out():
+    assert resolve_device("cpu") == CPU
+    assert resolve_device().type in ("cuda", "mps", "cpu")
+    for name in ("cuda:99", "gpu"):
+        with pytest.raises(SettingError, match=f"device='{name}' cannot be used here .*'auto' or 'cpu'"):
+            resolve_device(name)
+
+
+def test_precision_is_what_the_setting_or_the_device_says():
+    assert resolve_precision("float16", CPU) == torch.float16
+    assert resolve_precision("auto", CPU) in (torch.bfloat16, torch.float32)
+    with autocast(CPU, torch.bfloat16):
+        assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == torch.bfloat16
+    with autocast(CPU, torch.float32):
+        assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_a_record_can_name_the_machine(monkeypatch, tmp_path):
+    assert "thread" in device_name(CPU)
+    assert versions("no-such-package")["no-such-package"] == "not installed"
+    assert versions()["torch"] == torch.__version__.partition("+")[0]
+    assert commit() is None or len(commit().removesuffix("-dirty")) == 40
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git
+    assert commit() is None
+
+
+def test_without_a_compiler_compile_is_refused_with_the_fix(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(SettingError, match="C.. compiler.*compile=False"):
+        compiled(torch.nn.Identity())
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "batch_size"),
+        (MemoryError(), "crop_size"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory"), "precision"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 17.98 GB)"), "checkpoint_activations"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), "--shm-size"),
+        (RuntimeError("unable to write to file </torch_7_1>: No space left on device (28)"), "num_workers=0"),
+        (EOFError(), "num_workers=0"),
+    ],
+)
+def test_what_the_machine_refuses_names_the_settings_to_change(error, message):
+    with pytest.raises(MachineError, match=rf"(?s)last.pt.*{message}.*The error was: .") as caught, machine_explained():
+        raise error
+    assert str(error) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("Caught RuntimeError in DataLoader worker process 0."), DataError("out of memory.png is damaged"),
+     KeyboardInterrupt(), FloatingPointError("not finite"), RuntimeError("The size of tensor a (3) must match")],
+)  # fmt: skip
+def test_other_errors_pass_unchanged(error):
+    with pytest.raises(type(error)) as caught, machine_explained():
+        raise error
+    assert caught.value is error

@@ -1,0 +1,155 @@
+"""Both validation protocols against PIL and numpy, the shipped network, and the check of batch normalisation."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from nnti.augment import prepare
+from nnti.errors import SettingError
+from nnti.experiment import Experiment, Inference
+from nnti.folders import home
+from nnti.inference.evaluate import evaluate, normalization_gap
+from nnti.loaders import load_split, val_loader
+from nnti.loss import CrossEntropy
+from nnti.models.saved import load_model
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(8, 21, 1))
+
+
+def as_measured_by_hand(probabilities, pairs, weights: np.ndarray) -> dict[str, float]:
+    """Return loss, mean IoU and pixel accuracy; `probabilities` makes (21, H, W) of an image, pairs are arrays."""
+    matrix, total, weight = np.zeros((21, 21)), 0.0, 0.0
+    for image, label in pairs:
+        normalised = torch.tensor((image / 255 - MEAN) / STD, dtype=torch.float32).permute(2, 0, 1)[None]
+        shares = probabilities(normalised)[0].double().numpy()
+        known = label != 255
+        rows, columns = np.nonzero(known)
+        total -= (weights[label[known]] * np.log(shares[label[known], rows, columns])).sum()
+        weight += weights[label[known]].sum()
+        np.add.at(matrix, (label[known], shares.argmax(0)[known]), 1)
+    hit, union = np.diag(matrix), matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
+    iou = (hit[union > 0] / union[union > 0]).mean()
+    return {"loss": total / weight, "mean_iou": iou, "pixel_accuracy": hit.sum() / matrix.sum()}
+
+
+def pairs(dataset, size: int | None = None):
+    """Read a split with PIL; with `size`, resize the shorter side to it and crop the centre."""
+    for files in dataset.files:
+        image, label = map(Image.open, files)
+        if size is not None:
+            shape = [max(size, round(side * size / min(image.size))) for side in image.size]
+            left, top = ((side - size) // 2 for side in shape)
+            box = (left, top, left + size, top + size)
+            image = image.resize(shape, Image.Resampling.BILINEAR).crop(box)
+            label = label.resize(shape, Image.Resampling.NEAREST).crop(box)
+        yield np.asarray(image, dtype=np.float64), np.asarray(label)
+
+
+@torch.no_grad()
+def averaged(model: nn.Module, image: torch.Tensor, window: int, scales: tuple[float, ...]) -> torch.Tensor:
+    """Average over windows that overlap by a third, at some scales, and over mirror images."""
+    size, sums = image.shape[-2:], 0
+    for scale in scales:
+        scaled = F.interpolate(image, [round(side * scale) for side in size], mode="bilinear", antialias=True)
+        total, count = torch.zeros(1, 21, *scaled.shape[-2:]), torch.zeros(scaled.shape[-2:])
+        starts = [[*range(0, side - window, round(window * 2 / 3)), side - window] for side in scaled.shape[-2:]]
+        for top in starts[0]:
+            for left in starts[1]:
+                here = (..., slice(top, top + window), slice(left, left + window))
+                for turn in (lambda x: x, lambda x: x.flip(-1)):
+                    total[here] += turn(model(turn(scaled[here])).softmax(1))
+                    count[here] += 1
+        sums += F.interpolate(total / count, size, mode="bilinear", antialias=True) / len(scales)
+    return sums
+
+
+@pytest.mark.parametrize("protocol", ["full", "report", "windows and scales"])
+def test_a_split_is_measured_as_by_hand(tiny, model, protocol):
+    data, size = load_split(tiny, "trainval"), 48 if protocol == "report" else None  # larger than the images: no blur
+    weights = np.linspace(1, 3, 21).astype(np.float32)
+    inference = (
+        Inference(protocol="sliding", crop_size=24, scales=(1, 1.5), flip=True) if "windows" in protocol else None
+    )
+    options = (protocol if inference is None else "full", CrossEntropy(weights), False, inference)
+    result = evaluate(model.train(), tiny.replace(val_size=48, batch_size=3), data, *options)
+    assert all(module.training for module in model.modules())
+    model.eval()
+    one_pass = lambda image: model(image).detach().softmax(1)  # noqa: E731
+    probabilities = one_pass if inference is None else lambda image: averaged(model, image, 24, (1, 1.5))
+    expected = as_measured_by_hand(probabilities, pairs(data, size), weights)
+    exact = {"rel": 1e-4} if protocol != "report" else {"abs": 0.01}  # PIL rounds to whole numbers
+    for name, value in expected.items():
+        assert result[name] == pytest.approx(value, **exact), name
+    assert (result["protocol"], result["images"]) == (options[0], 5)
+    assert result.get("inference") == (inference and inference.to_dict())
+
+
+def test_windows_and_scales_belong_to_the_full_protocol(tiny, model):
+    with pytest.raises(SettingError, match="protocol='report'"):
+        evaluate(model, tiny, load_split(tiny, "val"), "report", inference=Inference(flip=True))
+
+
+CAMVID = next((Path(root) / "camvid" for root in [*os.environ.get("NNTI_DATA", "").split(os.pathsep), home() / "data"]
+               if (Path(root) / "camvid" / "val.txt").is_file()), None)  # fmt: skip
+
+
+@pytest.mark.skipif(CAMVID is None, reason="needs CamVid itself ($NNTI_DATA)")
+def test_the_shipped_network_has_its_scores_on_camvid(monkeypatch):
+    """Four images by both protocols, as the code measured that the committed evaluation comes from."""
+    monkeypatch.setenv("NNTI_DATA", str(CAMVID.parent))
+    model, checkpoint = load_model(home() / "report" / "runs" / "enet_camvid")
+    experiment = Experiment.from_dict(checkpoint["experiment"]).replace(precision="float32", num_workers=0)
+    data, loss = load_split(experiment, "val", 4), CrossEntropy(checkpoint["class_weights"])
+    for protocol, expected in (("report", (0.362388, 0.638759, 0.920042)), ("full", (0.365835, 0.641960, 0.910050))):
+        result = evaluate(model, experiment, data, protocol, loss, progress=False)
+        assert [result[name] for name in ("loss", "mean_iou", "pixel_accuracy")] == pytest.approx(expected, abs=2e-4)
+
+
+# batch normalisation
+
+
+class Threshold(nn.Module):
+    """Class 1 where the normalised red is above zero, else class 0: an answer that hangs on the statistics alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.dropout = nn.BatchNorm2d(3), nn.Dropout(1.0)  # which would blank everything if it were on
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        red = self.dropout(self.norm(images))[:, :1]
+        return torch.cat([-red, red, torch.full_like(red.expand(-1, 19, -1, -1), -9)], dim=1)
+
+
+def test_wrong_running_statistics_are_seen_and_nothing_is_changed(tiny):
+    data, model = load_split(tiny, "train"), Threshold()
+    model.norm.running_mean += 50  # in eval mode everything is far below the mean: class 0, the labels' background
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = normalization_gap(model, tiny.replace(batch_size=2), data, progress=False)
+    assert (found["split"], found["images"]) == ("train", 2)  # whole batches of two from three images
+    assert abs(found["train_mode_mean_iou"] - found["eval_mode_mean_iou"]) > 0.01
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_statistics_that_agree_give_no_gap(tiny):
+    tiny, model = tiny.replace(batch_size=2), Threshold()
+    data = load_split(tiny, "train", 2)
+    model.norm.momentum = 1.0  # the running statistics become those of the one batch that is checked
+    (batch,) = val_loader(tiny, data, CPU, "report")
+    model.train()(prepare(batch, tiny, CPU)[0])
+    found = normalization_gap(model, tiny, data, progress=False)
+    assert found["eval_mode_mean_iou"] == pytest.approx(found["train_mode_mean_iou"], abs=0.01)
