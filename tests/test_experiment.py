@@ -32,7 +32,7 @@ STREETS = {"batch_size": 3, "base_size": 1024, "crop_size": 512, "val_size": 512
             {"batch_size": 8, "base_size": 400, "crop_size": 380, "val_size": 480, "train_split": "train_aug"},
         ),
         ("r2unet_cityscapes", STREETS),
-        ("pspnet_cityscapes", STREETS),
+        ("pspnet_cityscapes", {**STREETS, "model_arguments": {"pretrained": True}}),
     ],
 )
 def test_presets_of_the_three_tasks_are_the_reports(name, own):
