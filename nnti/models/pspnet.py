@@ -11,7 +11,6 @@ Where this deviates, and why:
 import difflib
 from collections.abc import Iterator, Sequence
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -126,6 +125,8 @@ class PyramidPooling(nn.Module):
 
 def _backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
     """Return the last two stages of a timm model, as a module that gives [middle, deep]."""
+    import timm  # takes longer than PyTorch to import: only for who builds a PSPNet
+
     if ":" not in name and not timm.is_model(name.split(".")[0]):  # "hf-hub:…" and "local-dir:…" are timm's to resolve
         near = difflib.get_close_matches(name, timm.list_models(), n=5) or ["resnet50s", "resnet18"]
         raise ValueError(f"timm has no backbone '{name}'; near it: {', '.join(near)}")

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from timm.layers import convert_sync_batchnorm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -103,7 +102,11 @@ class World:
 
     def synchronized(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Return the model with batch normalisation over the whole batch, where PyTorch has it: on GPUs."""
-        return convert_sync_batchnorm(model) if self.size > 1 and device.type == "cuda" else model
+        if self.size == 1 or device.type != "cuda":
+            return model
+        from timm.layers import convert_sync_batchnorm  # knows timm's own kinds of batch normalisation
+
+        return convert_sync_batchnorm(model)
 
     def spread(self, model: nn.Module) -> None:
         """Copy the main process's weights and running statistics into the model of every process."""
