@@ -18,9 +18,8 @@ from cityscapesscripts.helpers.labels import id2label, name2label, trainId2label
 from PIL import Image
 
 from nnti.data import VOC, CamVid, Cityscapes, DataError, available, class_frequencies, evenly_spread, load_dataset
-from nnti.data.base import FilePairs
+from nnti.data.base import FilePairs, read_image, read_photo, reduced
 from nnti.data.cityscapes import to_label_ids
-from nnti.data.images import read_image, read_photo, reduced
 from nnti.data.voc import read_sbd_label
 
 NAME = layouts.VOC_TRAIN[0]

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from nnti.data import DATASETS, MINIATURES, DataError, SegmentationDataset, load_dataset
-from nnti.data.base import check_choice, check_sizes
-from nnti.data.images import read_image
+from nnti.data.base import check_choice, check_sizes, read_image
 from nnti.errors import FaultyFiles
 from nnti.progress import progress_bar
 

@@ -13,8 +13,7 @@ import torch
 from cityscapesscripts.helpers.labels import labels as LABELS
 from numpy.typing import ArrayLike
 
-from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, find_root
-from nnti.data.images import read_index_png
+from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, find_root, read_index_png
 from nnti.errors import DataError, permissions_explained
 from nnti.folders import data_roots
 

@@ -19,8 +19,7 @@ from typing import Any
 
 import torch
 
-from nnti.data.base import SegmentationDataset, exists, read_list
-from nnti.data.images import IMAGE_ENDINGS
+from nnti.data.base import IMAGE_ENDINGS, SegmentationDataset, exists, read_list
 from nnti.data.masks import ColourMasks, IndexMasks, describe_mask, read_colours
 from nnti.errors import DataError, FaultyFiles, permissions_explained
 from nnti.folders import data_roots

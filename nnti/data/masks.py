@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnti.data.base import IGNORE_INDEX, SegmentationDataset, read_list
-from nnti.data.images import palette_of, read_colour_png, read_index_png
+from nnti.data.base import IGNORE_INDEX, SegmentationDataset, palette_of, read_colour_png, read_index_png, read_list
 from nnti.data.voc import voc_colormap
 from nnti.errors import DataError
 

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
+from nnti.data.base import IMAGE_ENDINGS, read_photo
 from nnti.data.cityscapes import Cityscapes, to_label_ids
-from nnti.data.images import IMAGE_ENDINGS, read_photo
 from nnti.errors import DataError, SettingError, denied, permissions_explained
 from nnti.inference.deploy import deploy
 from nnti.inference.image import Inference, predict

@@ -334,7 +334,7 @@ class Fit:
         self.scaler.load_state_dict(saved["scaler"])
         self.state.restore(saved, self.world, Partial.empty(self.train_data, self.device))
         if self.world.main:
-            place = self.state.place(self.experiment, len(self.loader))
+            place = self.state.place(self.experiment.epochs, len(self.loader))
             write_line(f"{self.run.path} {place}; restart=True would start over")
 
     def _load_best(self) -> None:

@@ -8,10 +8,8 @@ import torch
 
 from nnti.data import SegmentationDataset
 from nnti.device import commit, device_name, versions
-from nnti.experiment import Experiment
 from nnti.loss import LossSum
 from nnti.metrics import METRICS, ConfusionMatrix
-from nnti.training.optimizer import poly
 from nnti.training.parallel import World
 
 __all__ = ["Partial", "RunState", "history_row"]
@@ -114,20 +112,15 @@ class RunState:
         if not self.sessions or {**self.sessions[-1], **now} != self.sessions[-1]:
             self.sessions.append({"epoch": self.done + 1, "step": self.step, **now})
 
-    def place(self, experiment: Experiment, steps: int) -> str:
-        """Say where a run stands that is taken up again; an epoch has `steps` steps."""
-        done, epochs = self.done, experiment.epochs
-        if done == epochs:
-            return f"is complete ({done} of {epochs} epochs)"
+    def place(self, epochs: int, steps: int) -> str:
+        """Say where a run of `epochs` epochs of `steps` steps stands that is taken up again."""
+        if self.done == epochs:
+            return f"is complete ({self.done} of {epochs} epochs)"
         step = f", step {self.step} of {steps}" if self.partial else ""
-        text = f"goes on after epoch {done}{step} ({done} of {epochs} epochs)"
+        text = f"goes on after epoch {self.done}{step} ({self.done} of {epochs} epochs)"
         last = self.extensions[-1] if self.extensions else {"after_epoch": None}
-        if last["after_epoch"] == done:
-            factor = poly(done, epochs, experiment.power)
-            text += (
-                f"; extended from {last['from_epochs']} to {epochs} epochs, so the learning rate follows the longer "
-                f"schedule from here, at {factor:.3g} of its first value"
-            )
+        if last["after_epoch"] == self.done:
+            text += f"; extended from {last['from_epochs']} to {epochs} epochs, so the learning rate jumps up"
         return text
 
 
