@@ -24,7 +24,7 @@ from nnti.training.loop import Fit, fit
 from nnti.training.monitors import Monitor
 from nnti.training.run_folder import RunFolder, find_run, write_evaluation
 
-KILLS = int(os.environ.get("NNTI_KILLS", 5))  # 20 make a thorough check
+KILLS = int(os.environ.get("NNTI_KILLS", 4))  # 20 make a thorough check
 TIMES = {"train_seconds", "val_seconds", "seconds_per_epoch", "images_per_second"}
 # a server process that has imported everything: each training is a fresh copy of it, started in a moment
 SERVER = multiprocessing.get_context("forkserver")
@@ -67,14 +67,12 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert records[0] == records[1] and records[0]["finished"]
 
 
-def flip(path: Path, at: int | None = None) -> None:
-    """Change one bit of a file, by default within the largest tensor of a checkpoint."""
+def flip(path: Path) -> None:
+    """Change one bit within the largest tensor of a checkpoint."""
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
     data = bytearray(path.read_bytes())
-    if at is None:
-        with zipfile.ZipFile(path) as archive:
-            largest = max(archive.infolist(), key=lambda entry: entry.file_size)
-        at = largest.header_offset + largest.file_size // 2 + 256  # behind its header and the padding
-    data[at] ^= 1 << at % 8
+    data[largest.header_offset + largest.file_size // 2 + 256] ^= 1  # behind its header and the padding
     path.write_bytes(data)
 
 
@@ -155,21 +153,6 @@ def test_where_both_checkpoints_are_damaged_nothing_is_changed(tiny, tmp_path):
     with pytest.raises(RunError, match=r"last.pt cannot be read.*previous.pt cannot be read.*Nothing was changed"):
         fit(tiny, folder.path, progress=False)
     assert before == contents(folder.path)
-
-
-def test_a_flipped_bit_is_found_or_without_meaning(tmp_path):
-    path = tmp_path / "x.pt"
-    torch.save({"experiment": {}, "class_names": ["a"], "model": {"w": torch.arange(9000.0)}}, path)
-    whole, found = path.read_bytes(), 0
-    places = np.random.default_rng(0).integers(0, len(whole), 60)
-    for at in places:
-        path.write_bytes(whole)
-        flip(path, int(at))
-        try:
-            assert torch.equal(load_checkpoint(path)["model"]["w"], torch.arange(9000.0))
-        except RunError:
-            found += 1
-    assert found > 30
 
 
 def test_a_best_checkpoint_that_is_damaged_or_gone_is_replaced_by_the_last_and_the_record_says_so(tiny, tmp_path):

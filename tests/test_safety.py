@@ -12,7 +12,7 @@ import torch
 import nnti.models
 from nnti.errors import RunError
 from nnti.folders import home
-from nnti.models import PSPNet, build_model
+from nnti.models import R2UNet, build_model
 from nnti.models.saved import load_model
 from nnti.training.loop import fit
 
@@ -35,9 +35,7 @@ for command in ("train tiny.json", "evaluate tiny", f"predict tiny {image}", "da
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 def test_nothing_connects_and_files_follow_the_users_mask(tiny, tmp_path):
-    backbone = {"backbone": "resnet10t", "pretrained": False}
-    tiny = tiny.replace(model="pspnet", model_arguments=backbone, batch_size=2, epochs=1, cache="disk", keep_every=1)
-    tiny.save(tmp_path / "tiny.json")
+    tiny.replace(batch_size=5, epochs=1, cache="disk", keep_every=1).save(tmp_path / "tiny.json")
     environment = {**os.environ, "PYTHONPATH": str(home())}
     subprocess.run([sys.executable, "-c", OFFLINE], check=True, cwd=tmp_path, env=environment)
     made = [
@@ -50,13 +48,13 @@ def test_nothing_connects_and_files_follow_the_users_mask(tiny, tmp_path):
 def test_a_backbones_weights_are_asked_for_once_and_only_where_the_settings_say_so(tiny, monkeypatch):
     asked = []
 
-    class Stub(PSPNet):
-        def __init__(self, num_classes: int, backbone: str = "resnet10t", pretrained: bool = False):
+    class Pretrained(R2UNet):
+        def __init__(self, num_classes: int, pretrained: bool = False):
             asked.append(pretrained)
-            super().__init__(num_classes, backbone, pretrained=False)
+            super().__init__(num_classes, (4, 6))
 
-    monkeypatch.setitem(nnti.models.MODELS, "pspnet", Stub)
-    experiment = tiny.replace(model="pspnet", model_arguments={"pretrained": True}, batch_size=5, epochs=2)
+    monkeypatch.setitem(nnti.models.MODELS, "r2unet", Pretrained)
+    experiment = tiny.replace(model_arguments={"pretrained": True}, batch_size=5, epochs=2)
     next(iter(fit(experiment, progress=False)))
     assert asked == [True]
     list(run := fit(experiment, progress=False))  # goes on, which needs no connection
