@@ -1,8 +1,7 @@
-"""The training loop: `for row in fit(experiment): ...` trains one epoch each time round and saves it.
+"""The training loop: `for row in fit(experiment): ...` trains and saves one epoch per iteration.
 
-What a training computes depends on the experiment and on the position (epoch, step) alone: order, augmentation and
-dropout are drawn anew from (seed, epoch, step). A checkpoint therefore needs no states of random generators, and a run
-that was killed goes on to the same bits.
+Everything random (order, augmentation, dropout) is drawn anew from (seed, epoch, step). A checkpoint therefore needs no
+states of random generators, and a killed run resumes with bit-identical results.
 """
 
 import math
@@ -38,7 +37,7 @@ from nnti.training.stopping import StopSignal
 
 __all__ = ["Fit", "fit"]
 
-UNSEEN = 50  # losses that a GPU may be ahead of the check that they are finite; to look at each would make it wait
+UNSEEN = 50  # steps between two checks for NaN on a GPU: reading each loss would make the CPU wait for it
 
 
 def fit(
@@ -49,16 +48,17 @@ def fit(
     extend: bool = False,
     progress: bool = True,
 ) -> "Fit":
-    """Prepare a run; iterating over the result trains it, one epoch a turn, and yields each epoch's history row.
+    """Prepare a run; iterating over the result trains it and yields one history row per epoch.
 
-    A run that was interrupted goes on from its last checkpoint, to the bits (CPU, float32) that it would have had.
+    An interrupted run resumes from its last checkpoint. On a CPU in float32 the result is bit-identical to that of an
+    uninterrupted run.
 
     Args:
         experiment: all settings.
         run_dir: folder of the run; default runs/<experiment.name>.
         restart: start over where the folder holds an unfinished or finished run, instead of going on with it.
-        extend: accept more epochs than the folder's run was begun with. From where it stands, the learning rate
-            follows the schedule of the new number of epochs, which is higher there: it jumps up.
+        extend: accept more epochs than the run began with. The learning rate then follows the longer schedule, so it
+            jumps up at this point.
         progress: show a progress bar.
 
     Raises RunError if the folder holds a run with other settings.
@@ -70,7 +70,7 @@ class Fit:
     """A run in progress: data, model, optimiser and everything measured so far.
 
     Attributes: `experiment`, `run` (its folder), `device`, `world` (the processes), `train_data`, `val_data`, `model`,
-    `state` (where it stands), `monitors` (who looks on).
+    `state` (how far it is), `monitors` (progress bar, dashboard, TensorBoard).
     """
 
     def __init__(self, experiment: Experiment, run_dir: str | Path, restart: bool, extend: bool, progress: bool):
@@ -125,7 +125,7 @@ class Fit:
         return self
 
     def stop(self) -> None:
-        """Let the loop over this object save and raise `TrainingStopped` after its step; other threads may call it."""
+        """Ask the loop to save and raise `TrainingStopped` after the current step; other threads may call it."""
         self._stopping = True
 
     def __iter__(self) -> Iterator[dict[str, float]]:
@@ -139,7 +139,7 @@ class Fit:
                 if not self.rows:
                     self._finish_epoch(0)  # measures the untrained network
                 elif self.world.main and (len(self) or not self.run.finished):
-                    self._write()  # a run that was killed may have had no time for it
+                    self._write()  # a killed run may not have written these files
             for epoch in range(self.state.done + 1, self.experiment.epochs + 1):
                 with self._working():
                     self._train(epoch, forward)
@@ -152,8 +152,17 @@ class Fit:
     # the loop
 
     def _train(self, epoch: int, forward: nn.Module) -> None:
-        """Train one epoch, or what is left of it; everything counted goes into `state.partial`."""
-        partial = self.state.partial = self.state.partial or Partial.empty(self.train_data, self.device)
+        """Train one epoch, or what is left of an interrupted one.
+
+        The metrics that it counts are those of augmented crops, in train mode, while the weights still change.
+
+        Args:
+            epoch: 1, 2, …
+            forward: the model, perhaps compiled or wrapped for several processes.
+        """
+        if self.state.partial is None:
+            self.state.partial = Partial.empty(self.train_data, self.device)
+        partial = self.state.partial  # steps, loss and confusion matrix of this epoch so far
         self.loader.sampler.set_epoch(epoch, first_step=partial.step)
         self.model.train()
         begun = time.perf_counter() - partial.seconds
@@ -163,9 +172,10 @@ class Fit:
                 images, labels = prepare(batch, self.experiment, self.device)
                 with autocast(self.device, self.dtype):
                     outputs = forward(images)
-                loss = self.loss(outputs, labels)
+                loss = self.loss(outputs, labels)  # sums over pixels, and the predicted classes
+                objective = self.world.scaled(loss).objective  # the mean over the batch of all processes
                 self.optimizer.zero_grad(set_to_none=True)
-                self.scaler.scale(self.world.scaled(loss).objective).backward()
+                self.scaler.scale(objective).backward()  # scales in float16 only, where small gradients would vanish
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
                 self.schedule.step()
@@ -180,12 +190,12 @@ class Fit:
             partial.seconds = time.perf_counter() - begun
 
     def _seed(self, *position: int) -> None:
-        """Let everything random that follows, such as dropout, depend on seed, position and process alone."""
+        """Make everything random that follows, such as dropout, depend on seed, position and process only."""
         state = np.random.SeedSequence((self.experiment.seed, *position, self.world.rank)).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0]))
 
     def _look_at(self, loss: LossSum, images: list[int]) -> None:
-        """Tell the monitors of a step, and check losses as soon as that does not make a GPU wait."""
+        """Notify the monitors, and check losses for NaN: at once on a CPU, now and then on a GPU."""
         own = LossSum(loss.total.detach(), loss.weight)
         self._unseen.append((own.mean, self.state.step, images))
         if self.device.type == "cpu" or len(self._unseen) == UNSEEN:
@@ -218,7 +228,7 @@ class Fit:
     def _not_finite(self, what: str, step: int, more: str = "") -> FloatingPointError:
         return FloatingPointError(
             f"{what} not finite in epoch {self.state.done + 1}, step {step} of {len(self.loader)}{more}\n"
-            f"{self.run.last} is from before and intact. Look at the images and their labels; if they are right, train "
+            f"{self.run.last} was saved before this and is intact. Look at the images and their labels; if they are right, train "
             f"anew (restart=True, or another run_dir) with a learning_rate below {self.experiment.learning_rate:g} "
             f"or with precision='float32' (now {self.dtype})"
         )
@@ -227,7 +237,7 @@ class Fit:
 
     @contextmanager
     def _working(self) -> Iterator[None]:
-        """Keep other trainings out of the run folder meanwhile, and explain what the machine refuses."""
+        """Lock the run folder, and turn lack of memory into a clear message. The lock is free while `fit` yields."""
         with self.run.one_writer() if self.world.main else nullcontext(), machine_explained():
             yield
 
@@ -235,7 +245,7 @@ class Fit:
         """Validate if it is time to, then write checkpoints, history and record."""
         due = epoch % self.experiment.val_every == 0 or epoch == self.experiment.epochs
         if due:
-            self._save()  # a validation may take long, or too much memory
+            self._save()  # the validation may take long or run out of memory
         started = time.perf_counter()
         val = self._measure(self.experiment.protocol) if due else None
         val_seconds = time.perf_counter() - started if due else math.nan
@@ -279,13 +289,13 @@ class Fit:
             return
         values = [value for value in self.model.state_dict().values() if value.is_floating_point()]
         if not torch.stack([value.isfinite().all() for value in values]).all():
-            raise self._not_finite("the losses were, but weights are", self.state.step)
+            raise self._not_finite("all losses were finite, but some weights are", self.state.step)
         machinery = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         images = {"train_split": len(self.train_data), "val_split": len(self.val_data)}
         self.run.save_last({**self._checkpoint(), **machinery, **state, "images": images})
 
     def _write(self) -> None:
-        """Write history and record; between epochs also best.pt and the kept checkpoint, if it is their turn."""
+        """Write history and record; between epochs also best.pt and the kept checkpoint, when due."""
         epoch, checkpoint = self.state.done, self._checkpoint()
         if self.state.partial is None and epoch == self.state.best["epoch"]:
             self.run.save(self.run.best, checkpoint)
