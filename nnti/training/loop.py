@@ -67,11 +67,7 @@ def fit(
 
 
 class Fit:
-    """A run in progress: data, model, optimiser and everything measured so far.
-
-    Attributes: `experiment`, `run` (its folder), `device`, `world` (the processes), `train_data`, `val_data`, `model`,
-    `state` (how far it is), `monitors` (progress bar, dashboard, TensorBoard).
-    """
+    """A run in progress: data, model, optimiser, `state` (how far it is), `run` (its folder), `world` (the processes)."""
 
     def __init__(self, experiment: Experiment, run_dir: str | Path, restart: bool, extend: bool, progress: bool):
         self.experiment, self.run, self.restart = experiment, RunFolder(run_dir), restart
@@ -152,13 +148,9 @@ class Fit:
     # the loop
 
     def _train(self, epoch: int, forward: nn.Module) -> None:
-        """Train one epoch, or what is left of an interrupted one.
+        """Train one epoch, or what is left of an interrupted one. `forward` is the model, perhaps compiled or wrapped.
 
         The metrics that it counts are those of augmented crops, in train mode, while the weights still change.
-
-        Args:
-            epoch: 1, 2, …
-            forward: the model, perhaps compiled or wrapped for several processes.
         """
         if self.state.partial is None:
             self.state.partial = Partial.empty(self.train_data, self.device)
@@ -228,9 +220,9 @@ class Fit:
     def _not_finite(self, what: str, step: int, more: str = "") -> FloatingPointError:
         return FloatingPointError(
             f"{what} not finite in epoch {self.state.done + 1}, step {step} of {len(self.loader)}{more}\n"
-            f"{self.run.last} was saved before this and is intact. Look at the images and their labels; if they are right, train "
-            f"anew (restart=True, or another run_dir) with a learning_rate below {self.experiment.learning_rate:g} "
-            f"or with precision='float32' (now {self.dtype})"
+            f"{self.run.last} was saved before this and is intact. Look at the images and their labels; if they are right, "
+            "train anew (restart=True, or another run_dir) with a learning_rate below "
+            f"{self.experiment.learning_rate:g}, or with precision='float32' (now {self.dtype})"
         )
 
     # between epochs
