@@ -5,7 +5,7 @@
 #
 # make test LOWEST=1   the tests with the lowest versions that requirements.txt allows, in an environment of their own
 #
-# PRESET=auto|miniature|short|report chooses what the notebooks train (see README);
+# PRESET=auto|miniature|short|report chooses what the notebooks train (see docs/notebooks.md);
 # EPOCHS=, SEED=, DEVICE= and DATA_ROOT= change that; RESTART=True trains again where runs/ already holds a run
 
 PYTHON ?= python3

@@ -67,7 +67,7 @@ def fit(
 
 
 class Fit:
-    """A run in progress: data, model, optimiser, `state` (how far it is), `run` (its folder), `world` (the processes)."""
+    """A run in progress: data, model, optimiser, `state` (how far it is), `run` (its folder), `world` (processes)."""
 
     def __init__(self, experiment: Experiment, run_dir: str | Path, restart: bool, extend: bool, progress: bool):
         self.experiment, self.run, self.restart = experiment, RunFolder(run_dir), restart
@@ -220,8 +220,8 @@ class Fit:
     def _not_finite(self, what: str, step: int, more: str = "") -> FloatingPointError:
         return FloatingPointError(
             f"{what} not finite in epoch {self.state.done + 1}, step {step} of {len(self.loader)}{more}\n"
-            f"{self.run.last} was saved before this and is intact. Look at the images and their labels; if they are right, "
-            "train anew (restart=True, or another run_dir) with a learning_rate below "
+            f"{self.run.last} was saved before this and is intact. Look at the images and their labels; if they are "
+            "right, train anew (restart=True, or another run_dir) with a learning_rate below "
             f"{self.experiment.learning_rate:g}, or with precision='float32' (now {self.dtype})"
         )
 
