@@ -12,7 +12,8 @@ HOME = Path(__file__).resolve().parent.parent
 NAME = r"[\w.-]+/[\w.-]+?"
 # pyproject.toml's Repository, the notebooks' `repository`, the docs' `git clone`; badges
 PLACES = re.compile(
-    rf'((?:[Rr]epository = \\?"|git clone )https://github\.com/|colab\.research\.google\.com/github/){NAME}(?=["`\s\\]|/blob/)'
+    rf'((?:[Rr]epository = \\?"|git clone )https://github\.com/|colab\.research\.google\.com/github/){NAME}'
+    r'(?=["`\s\\]|/blob/)'
 )
 
 
@@ -24,7 +25,12 @@ def main(name: str) -> None:
         name = re.sub(r"^.*github\.com[/:]|(\.git)?/?$", "", address)
     if not re.fullmatch(NAME, name):
         sys.exit(f"'{name}' is not owner/name of a repository on GitHub: make badges REPOSITORY=owner/name")
-    for path in [HOME / "pyproject.toml", HOME / "README.md", HOME / "docs" / "notebooks.md", *sorted(HOME.glob("notebooks/task*.ipynb"))]:
+    for path in [
+        HOME / "pyproject.toml",
+        HOME / "README.md",
+        HOME / "docs" / "notebooks.md",
+        *sorted(HOME.glob("notebooks/task*.ipynb")),
+    ]:
         before = path.read_text(encoding="utf-8")
         after = PLACES.sub(rf"\g<1>{name}", before)
         if after != before:

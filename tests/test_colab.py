@@ -386,7 +386,7 @@ spec.loader.exec_module(badges)
 
 @pytest.fixture
 def fork(tmp_path, monkeypatch) -> Path:
-    for path in (HOME / "pyproject.toml", HOME / "README.md", *NOTEBOOKS):
+    for path in (HOME / "pyproject.toml", HOME / "README.md", HOME / "docs" / "notebooks.md", *NOTEBOOKS):
         copy = tmp_path / path.relative_to(HOME)
         copy.parent.mkdir(exist_ok=True)
         shutil.copy(path, copy)
