@@ -14,9 +14,6 @@ from nnti.errors import DataError, SettingError, UserError
 from nnti.experiment import Experiment, Inference, parse_setting
 from nnti.folders import find_run_dir, list_runs
 
-__all__ = ["main"]
-
-
 FAILED, INTERRUPTED = 1, 130
 COMMANDS: dict[str, tuple[Callable, Sequence]] = {}  # name → function, arguments
 
@@ -295,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as error:
-        print(f"\n{str(error) or 'interrupted; the same command goes on from what was saved'}", file=sys.stderr)
+        print(f"\n{str(error) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     return 0
 

@@ -16,24 +16,6 @@ from torch import Tensor
 
 from nnti.experiment import Experiment, crop_shape
 
-__all__ = [
-    "Batch",
-    "Draw",
-    "MEAN_COLOR",
-    "Placement",
-    "collate",
-    "cut",
-    "draw",
-    "examples",
-    "memory_format",
-    "normalize",
-    "place_random",
-    "place_report",
-    "place_resized",
-    "prepare",
-    "warp",
-]
-
 # ImageNet statistics, as the pretrained backbones expect them; the mean colour also fills what lies outside the image
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -295,6 +277,8 @@ def _blur(images: Tensor, sigmas: Tensor) -> Tensor:
     It sums shifted images with weights, which on a CPU is several times as fast as a grouped convolution.
     """
     if min(images.shape[-2:]) <= BLUR_RADIUS:  # too small to mirror at the border
+        return images
+    if images.device.type == "cpu" and not sigmas.any():  # validation; to ask a GPU would make the host wait
         return images
     distance = torch.arange(BLUR_RADIUS + 1, device=images.device, dtype=torch.float32)
     taps = torch.exp(-0.5 * (distance / sigmas.clamp_min(1e-3).view(-1, 1)) ** 2)

@@ -16,9 +16,6 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-__all__ = ["install", "main"]
-
-
 HOME = Path(__file__).resolve().parent.parent
 PYTHON = (3, 11, 4)
 STARTERS = {"jupyterlab", "papermill"}  # they open and run notebooks; here one runs already

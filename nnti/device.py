@@ -18,19 +18,6 @@ from torch import nn
 from nnti.errors import MachineError, SettingError, UserError
 from nnti.folders import home
 
-__all__ = [
-    "autocast",
-    "commit",
-    "compiled",
-    "device_name",
-    "machine_explained",
-    "readable_device",
-    "resolve_device",
-    "resolve_precision",
-    "versions",
-]
-
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CPUINFO = Path("/proc/cpuinfo")
 SETTINGS = "(--set key=value; in a notebook experiment.replace(key=value))"

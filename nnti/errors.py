@@ -4,18 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = [
-    "DataError",
-    "FaultyFiles",
-    "MachineError",
-    "RunError",
-    "SettingError",
-    "UserError",
-    "WeightsError",
-    "denied",
-    "permissions_explained",
-]
-
 
 class UserError(Exception):
     """What a user can mend; the command line prints its message without a traceback."""

@@ -18,8 +18,6 @@ from typing import Any, Literal
 
 from nnti.errors import SettingError
 
-__all__ = ["Experiment", "Inference", "adjust", "config_dir", "crop_shape", "parse_setting"]
-
 
 def setting(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
     """Declare a setting with its default, its meaning and its inclusive range."""

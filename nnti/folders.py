@@ -13,18 +13,6 @@ from typing import BinaryIO
 
 from nnti.errors import RunError
 
-__all__ = [
-    "cache_dir",
-    "data_roots",
-    "figures_dir",
-    "find_run_dir",
-    "home",
-    "list_runs",
-    "miniature_root",
-    "runs_dir",
-    "write_whole",
-]
-
 
 def home() -> Path:
     """Return the project's top folder where `nnti` is used from a checkout, else the working directory."""

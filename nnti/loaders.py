@@ -13,8 +13,6 @@ from nnti.data import SegmentationDataset, evenly_spread, load_dataset
 from nnti.errors import SettingError, UserError
 from nnti.experiment import Experiment, crop_shape
 
-__all__ = ["load_split", "train_loader", "val_loader"]
-
 
 def load_split(experiment: Experiment, split: str, limit: int | None = None) -> SegmentationDataset:
     """Open one split of the experiment's data set, thinned evenly to `limit` images."""

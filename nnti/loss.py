@@ -11,8 +11,6 @@ from nnti.data import SegmentationDataset, class_frequencies
 from nnti.experiment import Experiment
 from nnti.models.blocks import Outputs, final_logits, full_size_parts, most_likely
 
-__all__ = ["CrossEntropy", "LossSum", "build_loss", "count_class_weights", "enet_class_weights"]
-
 
 class LossSum(NamedTuple):
     """A loss before its division, so that sums over a whole split can be accumulated first.

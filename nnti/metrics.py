@@ -6,9 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ConfusionMatrix", "METRICS", "scores"]
-
-
 # the metrics of the 2021 report, and what figures call them
 METRICS = {
     "mean_iou": "mean IoU",

@@ -10,8 +10,6 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 import tqdm.auto
 import tqdm.std
 
-__all__ = ["answering", "has_widgets", "interface_events", "progress_bar", "write_line"]
-
 
 def has_widgets() -> bool:
     """Whether this code runs in a notebook cell that a person watches and could click in."""

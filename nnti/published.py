@@ -6,19 +6,6 @@ No number here was measured by this project. Shares (IoU, Dice, accuracies) are 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = [
-    "ABSTRACT_MEAN_IOU",
-    "COSTS",
-    "ENET_PAPER_COSTS",
-    "HARDWARE",
-    "LITERATURE",
-    "LiteratureScore",
-    "PublishedCost",
-    "REPORT",
-    "SCORES",
-]
-
-
 REPORT = "the 2021 course report"
 HARDWARE = "GTX 1080 8 GB, i7-4790K, 32 GB"  # on which the report trained
 

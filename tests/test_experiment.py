@@ -157,8 +157,12 @@ def test_every_public_name_is_explained():
     for module in pkgutil.walk_packages(nnti.__path__, "nnti."):
         module = importlib.import_module(module.name)
         assert inspect.getdoc(module), module
-        for name in getattr(module, "__all__", ()):
-            thing = getattr(module, name)
+        own = {
+            name: thing for name, thing in vars(module).items() if getattr(thing, "__module__", "") == module.__name__
+        }
+        for name, thing in own.items():
+            if name.startswith("_"):
+                continue
             parts = [thing, *vars(thing).values()] if inspect.isclass(thing) else [thing]
             for part in parts:
                 if inspect.isclass(part) or (inspect.isfunction(part) and not part.__name__.startswith("_")):

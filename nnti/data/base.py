@@ -16,11 +16,6 @@ from PIL import ExifTags, Image, ImageOps
 from nnti.errors import DataError, denied
 from nnti.progress import progress_bar
 
-__all__ = [
-    "FilePairs", "IGNORE_INDEX", "IMAGE_ENDINGS", "SegmentationDataset", "check_choice", "class_frequencies",
-    "evenly_spread", "palette_of", "read_colour_png", "read_image", "read_index_png", "read_photo", "reduced",
-]  # fmt: skip
-
 IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")  # what counts in a folder
 IGNORE_INDEX = 255  # the label of void pixels in every data set here, whatever the files use
 

@@ -24,9 +24,6 @@ from nnti.errors import DataError
 from nnti.folders import cache_dir
 from nnti.progress import progress_bar, write_line
 
-__all__ = ["CACHES", "Decoded", "attach_cache"]
-
-
 CACHES = ("auto", "none", "ram", "disk")
 FORMAT = 2  # of the file, and of what the data sets' `read_label` return: one more when either changes
 SHARE_OF_DISK = 0.5  # 'auto' leaves half of the free space to others, …

@@ -15,8 +15,6 @@ from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, exis
 from nnti.errors import DataError, permissions_explained
 from nnti.folders import data_roots
 
-__all__ = ["CamVid", "find_camvid"]
-
 LAYOUTS = (
     "",
     "camvid",

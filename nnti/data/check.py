@@ -15,8 +15,6 @@ from nnti.data.base import check_choice, check_sizes, read_image
 from nnti.errors import FaultyFiles
 from nnti.progress import progress_bar
 
-__all__ = ["Checked", "check_dataset"]
-
 NEEDED = ("train", "val")
 HELD_OUT = ("val", "test")  # one of their images among those of `train` would make every result look better
 MOST_THREADS = 8  # more would crowd a network drive

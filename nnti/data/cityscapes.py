@@ -17,8 +17,6 @@ from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, find
 from nnti.errors import DataError, permissions_explained
 from nnti.folders import data_roots
 
-__all__ = ["Cityscapes", "count_files", "find_split", "to_label_ids"]
-
 IMAGES, FINE, COARSE = "leftImg8bit", "gtFine", "gtCoarse"
 # split → (labels, folder) of its parts
 SPLITS = {
@@ -118,11 +116,6 @@ def find_split(part: str, folder: str, root: str | Path | None = None) -> Path:
     layouts = [place + unpacked for place in PLACES for unpacked in UNPACKED[part]]
     fix = FIX + FIX_TEST if (part, folder) == (FINE, "test") else FIX
     return find_root(f"Cityscapes: {part}/{folder}", roots, layouts, (folder,), fix) / folder
-
-
-def count_files(folder: Path, part: str) -> int:
-    """Return how many images of a split's folder (as `find_split` returns it) have a file of `part`."""
-    return len(_listing(folder, part))
 
 
 def _pairs(part: str, split: str, root: str | Path | None) -> list[tuple[str, str]]:

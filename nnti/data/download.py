@@ -28,8 +28,6 @@ from nnti.data.voc import find_sbd, find_voc
 from nnti.errors import DataError
 from nnti.folders import data_roots, home
 
-__all__ = ["ARCHIVES", "Archive", "download", "unpack_archives"]
-
 
 @dataclass(frozen=True)
 class Archive:

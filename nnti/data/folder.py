@@ -24,8 +24,6 @@ from nnti.data.masks import ColourMasks, IndexMasks, describe_mask, read_colours
 from nnti.errors import DataError, FaultyFiles, permissions_explained
 from nnti.folders import data_roots
 
-__all__ = ["Folder"]
-
 VAL_SHARE, SEED = 0.2, 0
 SAMPLES = 4  # masks that are looked at when a folder is opened
 LISTED = 50  # faults of one kind that are told one by one

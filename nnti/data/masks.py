@@ -12,8 +12,6 @@ from nnti.data.base import IGNORE_INDEX, SegmentationDataset, palette_of, read_c
 from nnti.data.voc import voc_colormap
 from nnti.errors import DataError
 
-__all__ = ["ColourMasks", "IndexMasks", "describe_mask", "read_colours"]
-
 COLUMNS = ("name", "red", "green", "blue")
 LISTED = 4  # colours or values that an error names
 SMOOTHED = 16  # more wrong colours, or values, than these are not somebody's classes

@@ -16,8 +16,6 @@ from nnti.data.base import SegmentationDataset, check_choice, find_root, read_li
 from nnti.errors import DataError, denied, permissions_explained
 from nnti.folders import data_roots
 
-__all__ = ["VOC", "find_sbd", "find_voc", "read_sbd_label", "sbd_names", "voc_colormap"]
-
 LAYOUTS = (
     "",
     "VOCdevkit/VOC2012",

@@ -11,9 +11,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from nnti.data import SegmentationDataset
 from nnti.figures.style import DARK, RUN_COLORS, RUN_HATCHES, draw_legend, legend_height, page, styled, text_width
 
-__all__ = ["class_frequencies", "per_class_iou"]
-
-
 BAR = 0.145  # inches, the least height of a bar that a number fits beside
 
 

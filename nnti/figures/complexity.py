@@ -32,23 +32,6 @@ from nnti.published import COSTS, HARDWARE, REPORT
 from nnti.training.optimizer import build_optimizer
 from nnti.training.run_folder import RunFolder
 
-__all__ = [
-    "EXPERIMENTS",
-    "EXTRA_FORMS",
-    "complexity",
-    "complexity_frame",
-    "complexity_markdown",
-    "complexity_notes",
-    "complexity_table",
-    "dataset_class",
-    "measure_complexity",
-    "minutes",
-    "read_complexity",
-    "save_complexity",
-    "with_times",
-]
-
-
 EXPERIMENTS = ("enet_voc", "r2unet_cityscapes", "pspnet_cityscapes")  # the report's three tasks
 FILE = "complexity.json"
 MEGA, GIGA, MILLI = 1e6, 1e9, 1e-3

@@ -15,9 +15,6 @@ from nnti.figures.style import DARK, draw_legend, legend_height, page, run_style
 from nnti.metrics import METRICS
 from nnti.training.optimizer import poly
 
-__all__ = ["PANELS", "ablation_dots", "curves", "learning_rate", "poly_schedule"]
-
-
 # the panels of the 2021 report's figures 4 and 5, in its order: once for training (a-f), once for validation (g-l)
 PANELS = ("dice", "f1", "mean_iou", "pixel_accuracy", "sensitivity", "loss")
 SPLITS = {"train": "training", "val": "validation"}

@@ -10,9 +10,6 @@ from matplotlib.ticker import MaxNLocator
 
 from nnti.figures.style import DARK, draw_legend, legend_height, page, run_style, styled, text_width
 
-__all__ = ["confusion_heatmap", "error_distances"]
-
-
 CELL = 0.3  # inches
 KINDS = {"boundary": "from the boundary between two classes", "void": "from void"}
 

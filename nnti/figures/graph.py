@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from nnti.models import Block, trace
 
-__all__ = ["Node", "model_graph", "shape_text", "split_name", "summarize_kinds"]
-
 
 @dataclass(frozen=True)
 class Node:

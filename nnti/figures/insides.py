@@ -12,9 +12,6 @@ from nnti.figures.pictures import CAPTION, GAP, MARGIN, draw_picture, to_picture
 from nnti.figures.style import WIDTH, bare_page, styled
 from nnti.inference.image import predict
 
-__all__ = ["feature_steps", "pooled_maps"]
-
-
 SAMPLED = 500  # places of a map from which its principal components are taken: many more cost time, not colour
 TINY = 1e-12  # instead of the range of a map that is the same everywhere
 

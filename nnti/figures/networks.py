@@ -20,9 +20,6 @@ from torch import nn
 from nnti.figures.graph import Node, model_graph, shape_text, split_name, summarize_kinds
 from nnti.figures.style import DARK, RUN_COLORS, WIDTH, bare_page, draw_legend, legend_height, styled, text_width
 
-__all__ = ["Arrow", "Layout", "SIDE", "Slab", "architecture_figure", "arrange", "canvas", "draw_arrow", "tint", "write"]
-
-
 LABEL_FONT = 7  # points
 LINE = 0.118  # inches from one line of text to the next
 SIDE = 0.08  # inches at the page's left and right

@@ -17,24 +17,6 @@ from nnti.data.base import IGNORE_INDEX
 from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_height, styled
 from nnti.metrics import ConfusionMatrix
 
-__all__ = [
-    "CAPTION",
-    "Classes",
-    "GAP",
-    "MARGIN",
-    "augmentation_gallery",
-    "colorize",
-    "draw_picture",
-    "overlay",
-    "segmented_photo",
-    "to_array",
-    "to_picture",
-    "triptychs",
-    "void_color",
-    "write_at",
-]
-
-
 NEUTRAL = ((255, 255, 255), (0, 0, 0), (210, 210, 210))  # for void, where a data set's own colour will not do
 DISTINCT = 100  # distance in RGB at which two colours differ at a glance in a small picture
 

@@ -9,9 +9,6 @@ from matplotlib.patches import Circle, Rectangle
 from nnti.figures.networks import SIDE, canvas, draw_arrow, tint, write
 from nnti.figures.style import DARK, FONT, RUN_COLORS, WIDTH, styled
 
-__all__ = ["recurrence_figure"]
-
-
 MOST_STEPS = 4  # more do not fit beside each other
 CELL = 0.22  # inches, the height of an operation
 NORMALISATION = {"shared": "one normalisation", "per_step": "have a normalisation each"}

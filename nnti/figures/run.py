@@ -10,7 +10,6 @@ from torch import Tensor
 
 from nnti.data import SegmentationDataset, available, evenly_spread
 from nnti.device import resolve_device
-from nnti.errors import RunError
 from nnti.experiment import Experiment
 from nnti.figures.classes import per_class_iou
 from nnti.figures.complexity import EXPERIMENTS, dataset_class
@@ -24,10 +23,7 @@ from nnti.loaders import load_split
 from nnti.models import MODELS, build_model, count_parameters
 from nnti.models.saved import check_classes, load_model
 from nnti.progress import progress_bar
-from nnti.training.run_folder import RunFolder
-
-__all__ = ["best_and_worst", "comparison", "render_architectures", "render_run", "run_title", "run_triptychs"]
-
+from nnti.training.run_folder import RECORD, RunFolder
 
 SHOWN = 6  # validation images in a run's triptychs
 EXTREMES, APART = 3, 5  # images shown as the best, and as the worst; their distance in the list of files
@@ -48,10 +44,9 @@ def render_run(
         progress: show a progress bar while predicting.
         pictures: draw the last two, for which images have to be segmented.
     """
-    try:
-        record, history = run.record(), run.history()
-    except RunError:
+    if not (run.path / RECORD).is_file():
         return []  # no epoch is finished
+    record, history = run.record(), run.history()
     # the folder's name, not the experiment's: several runs of one experiment have figures of their own
     name, settings = run.path.resolve().name, record["experiment"]
     title, analysis = run_title(record, name), run.analysis()

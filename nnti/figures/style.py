@@ -21,22 +21,6 @@ from matplotlib.textpath import text_to_path
 
 from nnti.folders import figures_dir, write_whole
 
-__all__ = [
-    "Page",
-    "STYLE",
-    "WIDTH",
-    "bare_page",
-    "draw_legend",
-    "folder_for",
-    "legend_height",
-    "page",
-    "run_style",
-    "save",
-    "styled",
-    "text_width",
-]
-
-
 WIDTH = 7.1  # inches
 FONT, TITLE_FONT = 8, 9.5  # points
 TITLE_LETTERS = 92  # of a title's line

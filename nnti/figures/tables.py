@@ -5,8 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["as_markdown", "health_table", "results_table"]
-
 
 def as_markdown(table: pd.DataFrame) -> str:
     """Return a table in Markdown, each cell as `str` writes it; None and NaN are left blank."""

@@ -15,9 +15,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from nnti.device import compiled, resolve_precision
 from nnti.models.blocks import batch_norms
 
-__all__ = ["Deployed", "deploy", "fold_batch_norms"]
-
-
 TRIED = (1, 3, 64, 64)  # the image on which a folded network is compared with the model
 TOLERANCE = 1e-3  # of the logits' mean size; rounding can move single maxima of ENet's poolings
 

@@ -13,8 +13,6 @@ from nnti.inference.image import predict
 from nnti.metrics import ConfusionMatrix, scores
 from nnti.progress import progress_bar
 
-__all__ = ["ErrorCounts", "FARTHEST", "LEFT_OUT", "NEAR", "analyze", "boundary_mask"]
-
 FARTHEST = 40  # pixels: distances from here on are counted together
 LEFT_OUT = (0, 1, 2, 3, 4, 6, 8, 12, 16)  # pixels: widths of the band that is left out of the mean IoU
 NEAR = 3  # pixels: what counts as beside a boundary or beside void

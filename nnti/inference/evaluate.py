@@ -19,8 +19,6 @@ from nnti.metrics import ConfusionMatrix
 from nnti.models.blocks import batch_norms, frozen_statistics
 from nnti.progress import progress_bar
 
-__all__ = ["count", "evaluate", "normalization_gap", "results"]
-
 HEALTH_IMAGES = 32
 
 

@@ -26,18 +26,6 @@ from nnti.folders import write_whole
 from nnti.inference.deploy import fold_batch_norms
 from nnti.models.saved import load_model
 
-__all__ = [
-    "Difference",
-    "average_cells",
-    "export_run",
-    "has_onnxruntime",
-    "onnx_bytes",
-    "onnx_network",
-    "verify",
-    "with_dynamic_sizes",
-]
-
-
 TRACED = (2, 65, 97)  # images, height, width of the example; all sizes that are checked are others
 CHECKED = ((1, 33, 47), (2, 64, 80), (1, 99, 40), (1, 1, 2))
 DRAWS = 3  # pictures of a size, see `verify`

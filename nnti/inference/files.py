@@ -17,8 +17,6 @@ from nnti.inference.deploy import deploy
 from nnti.inference.image import Inference, predict
 from nnti.progress import progress_bar
 
-__all__ = ["FORMATS", "find_images", "fitting_scale", "predict_files"]
-
 FORMATS = ("palette", "cityscapes")
 CITYSCAPES_NAME = re.compile(r"(.+?_\d{6}_\d{6})(?:_|$)")  # <city>_<sequence>_<frame>
 CITYSCAPES_ENDING = "_pred_labelIds.png"
@@ -78,8 +76,13 @@ def fitting_scale(size: tuple[int, int], experiment: dict) -> float | None:
 
     None for an image up to twice as large: augmentation shows the network images of that size.
     """
-    usual = experiment["base_size"] if experiment["augment"] else np.max(experiment["crop_size"])
+    usual = training_size(experiment)
     return float(f"{usual / max(size):.2g}") if max(size) > 2 * usual else None
+
+
+def training_size(experiment: dict) -> int:
+    """Return the length of the longer side that images had in training, before random scales, pixels."""
+    return experiment["base_size"] if experiment["augment"] else int(np.max(experiment["crop_size"]))
 
 
 @permissions_explained()

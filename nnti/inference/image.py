@@ -18,8 +18,6 @@ from nnti.device import autocast, resolve_precision
 from nnti.experiment import Inference, crop_shape
 from nnti.models.blocks import most_likely
 
-__all__ = ["Inference", "average", "evaluating", "predict", "probabilities", "windows"]
-
 STRIP = 256  # rows
 
 

@@ -21,8 +21,6 @@ from nnti.inference.deploy import deploy
 from nnti.inference.export import has_onnxruntime, onnx_bytes, onnx_network
 from nnti.models.cost import Size
 
-__all__ = ["Latency", "Timing", "compare", "measure_latency"]
-
 
 @dataclass(frozen=True)
 class Timing:

@@ -11,20 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = [
-    "Block",
-    "Outputs",
-    "architecture_table",
-    "batch_norms",
-    "count_parameters",
-    "final_logits",
-    "frozen_statistics",
-    "full_size_parts",
-    "grow",
-    "most_likely",
-    "trace",
-]
-
 
 @dataclass(frozen=True)
 class Block:

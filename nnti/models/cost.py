@@ -14,20 +14,6 @@ from nnti.device import autocast, resolve_device, resolve_precision
 from nnti.loss import CrossEntropy
 from nnti.models.blocks import trace
 
-__all__ = [
-    "ALLOCATED",
-    "COUNTED",
-    "Operations",
-    "TrainingMemory",
-    "checkpoint_bytes",
-    "count_operations",
-    "measure_training_memory",
-    "sgd",
-    "training_step",
-    "weight_bytes",
-]
-
-
 Size = tuple[int, int]  # height, width in pixels
 OptimizerOf = Callable[[nn.Module], torch.optim.Optimizer]
 

@@ -15,8 +15,6 @@ from nnti.data import SegmentationDataset
 from nnti.errors import RunError
 from nnti.models import build_model
 
-__all__ = ["check_classes", "load_checkpoint", "load_model", "load_weights"]
-
 DESCRIPTION = ("experiment", "class_names", "model")
 
 

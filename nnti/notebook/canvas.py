@@ -8,8 +8,6 @@ import numpy as np
 import traitlets
 from PIL import Image
 
-__all__ = ["Canvas", "encoded"]
-
 JPEG_QUALITY = 90
 NOWHERE = [-1, -1]
 

@@ -17,9 +17,6 @@ from nnti.experiment import Experiment
 from nnti.folders import data_roots, figures_dir, home, runs_dir
 from nnti.loaders import load_split
 
-__all__ = ["PRESETS", "choose", "prepare"]
-
-
 PRESETS = ("auto", "report", "short", "miniature")
 MOUNT = "/content/drive"
 FOLDER = "MyDrive/nnti"  # below it

@@ -29,8 +29,6 @@ from nnti.progress import answering, has_widgets, interface_events
 from nnti.training.loop import Fit
 from nnti.training.monitors import Monitor, Snapshots
 
-__all__ = ["Budget", "Dashboard", "LiveCurves", "watch"]
-
 SHARE = 0.015  # of the training's time that the dashboard may take
 TEXT_EVERY = 0.5  # seconds
 EVENTS = 5  # clicks answered at a time
@@ -188,7 +186,8 @@ class Dashboard(Monitor):
 
     def end(self, run) -> None:
         """Show everything as it is now, without the Stop button."""
-        self._phase = f"stopped after epoch {run.state.done}, step {run.state.step}: saved" if len(run) else "finished"
+        ended = f"ended in epoch {run.state.done + 1} after step {run.state.step}; running the cell again resumes"
+        self._phase = ended if len(run) else "finished"
         self._write(run)
         self._show_epoch(run, always=True)
         self._stop.layout.visibility = "hidden"

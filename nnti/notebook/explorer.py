@@ -33,8 +33,6 @@ from nnti.notebook.layers import (
 from nnti.progress import has_widgets
 from nnti.training.run_folder import RunFolder, find_run
 
-__all__ = ["ClassToggles", "Explorer", "Views", "explore"]
-
 OFF = "#f0f0f0"
 OPACITY = {"value": 0.6, "min": 0, "max": 1, "step": 0.05, "description": "opacity"}
 EXAMPLE = 0  # the image that stands for all where nothing can be clicked

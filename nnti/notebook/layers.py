@@ -17,11 +17,6 @@ from nnti.data import SegmentationDataset
 from nnti.figures.pictures import Classes, void_color
 from nnti.metrics import ConfusionMatrix
 
-__all__ = [
-    "LAYERS", "Segmented", "View", "class_layer", "css_color", "error_layer", "metrics_table", "pixel_table",
-    "probability_table", "share_layer",
-]  # fmt: skip
-
 Known = SegmentationDataset | Classes  # gives names and colours of classes
 Layer = tuple[np.ndarray, np.ndarray]
 

@@ -12,6 +12,7 @@ from nnti.data.base import read_photo, reduced
 from nnti.device import resolve_device
 from nnti.errors import DataError
 from nnti.figures.pictures import Classes, segmented_photo, to_picture
+from nnti.inference.files import training_size
 from nnti.inference.image import Inference, probabilities
 from nnti.models.saved import load_model
 from nnti.notebook.canvas import Canvas
@@ -19,8 +20,6 @@ from nnti.notebook.explorer import OPACITY, ClassToggles
 from nnti.notebook.layers import Segmented, class_layer, probability_table
 from nnti.progress import has_widgets
 from nnti.training.run_folder import RunFolder, find_run
-
-__all__ = ["PhotoBox", "segment_photo"]
 
 LONGEST = 1024  # pixels of what is shown: a browser's window; class probabilities of a whole photo would fill gigabytes
 
@@ -98,5 +97,6 @@ class PhotoBox:
 
 def _segment(model: nn.Module, checkpoint: dict, image: Tensor) -> Segmented:
     """Segment a uint8 image (3, H, W), scaled to the size that the network knows."""
-    scale = checkpoint["experiment"]["base_size"] / max(image.shape[1:])
-    return Segmented(probabilities(model, image, Inference(scales=(scale,))))
+    settings = checkpoint["experiment"]
+    scale = training_size(settings) / max(image.shape[1:])
+    return Segmented(probabilities(model, image, Inference(scales=(scale,)), settings["precision"]))

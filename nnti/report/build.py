@@ -35,9 +35,6 @@ from nnti.loaders import load_split
 from nnti.report.tables import CAMVID, TASKS, ablation_scores, report_tables, write_tables
 from nnti.training.run_folder import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunFolder
 
-__all__ = ["build_report", "fill_tables", "filled", "render_pictures", "report_dir", "set_pdf", "take_run"]
-
-
 SOURCE, PDF = "report.typ", "report.pdf"
 THREE = {"ENet": "enet_camvid", "R2U-Net": "r2unet_camvid_short", "PSPNet": "pspnet_camvid_short"}
 COMPARED = {title: THREE[title] for title in ("R2U-Net", "PSPNet")}  # the report's figure 5
@@ -205,7 +202,8 @@ def _render_comparisons(runs: Mapping[str, RunFolder], folder: str | Path | None
     paths = []
     compared = {title: runs[name] for title, name in COMPARED.items() if name in runs}
     if compared:
-        title = f"{' and '.join(COMPARED.values())}\n{_data(compared.values())}, validation by the report protocol"
+        names = " and ".join(COMPARED[key] for key in compared)
+        title = f"{names}\n{_data(compared.values())}, validation by the report protocol"
         paths += save(
             curves({key: run.history() for key, run in compared.items()}, title), "task2_task3_curves", folder
         )

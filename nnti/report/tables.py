@@ -20,19 +20,6 @@ from nnti.models import MODELS, architecture_table, build_model
 from nnti.published import ABSTRACT_MEAN_IOU, COSTS, LITERATURE, REPORT, SCORES
 from nnti.training.run_folder import RunFolder
 
-__all__ = [
-    "ABLATIONS",
-    "CAMVID",
-    "TASKS",
-    "ablation_scores",
-    "ablation_table",
-    "command_of",
-    "report_tables",
-    "seeds_of",
-    "write_tables",
-]
-
-
 Records = Mapping[str, dict[str, Any]]  # name of a run → its record
 
 TASKS = ("enet_voc", "enet_voc_plain", "r2unet_cityscapes", "pspnet_cityscapes")  # the report's own experiments

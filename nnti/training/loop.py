@@ -35,8 +35,6 @@ from nnti.training.run_folder import RunFolder, build_record, check_data, contin
 from nnti.training.state import Partial, RunState, history_row
 from nnti.training.stopping import StopSignal
 
-__all__ = ["Fit", "fit"]
-
 UNSEEN = 50  # steps between two checks for NaN on a GPU: reading each loss would make the CPU wait for it
 
 
@@ -125,6 +123,7 @@ class Fit:
         self._stopping = True
 
     def __iter__(self) -> Iterator[dict[str, float]]:
+        self._stopping = False
         forward = self.world.wrap(self.model)
         forward = compiled(forward) if self.experiment.compile else forward
         with self._working():

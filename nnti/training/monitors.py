@@ -23,8 +23,6 @@ from nnti.loss import LossSum
 from nnti.progress import progress_bar
 from nnti.training.run_folder import RunFolder
 
-__all__ = ["Monitor", "Monitors", "ProgressBar", "Snapshots", "TensorBoard"]
-
 LOOK_EVERY = 1.0  # seconds between two looks at the loss: each makes the host wait for the device
 IMAGES = 3
 LONGEST = 480  # pixels: what a screen shows; larger images would cost a training more than a look is worth

@@ -9,8 +9,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from nnti.errors import SettingError
 from nnti.experiment import Experiment
 
-__all__ = ["build_optimizer", "check_batch", "for_this_machine", "poly", "poly_schedule"]
-
 FUSED_DEVICES = ("cuda", "mps")  # on a CPU it makes no difference (benchmarks/step.py)
 
 

@@ -21,8 +21,6 @@ from nnti.errors import SettingError
 from nnti.loss import LossSum
 from nnti.metrics import ConfusionMatrix
 
-__all__ = ["World", "join"]
-
 PATIENCE = timedelta(hours=2)  # one process may decode a whole data set while the others wait
 
 

@@ -22,7 +22,7 @@ from nnti.data import SegmentationDataset
 from nnti.device import commit, device_name, resolve_precision, versions
 from nnti.errors import RunError
 from nnti.experiment import Experiment
-from nnti.folders import find_run_dir, list_runs, write_whole
+from nnti.folders import find_run_dir, write_whole
 from nnti.models import count_parameters
 from nnti.models.saved import check_classes, load_checkpoint
 from nnti.training.state import RunState
@@ -31,11 +31,6 @@ try:
     import fcntl
 except ImportError:  # Windows: nothing keeps a second training out
     fcntl = None
-
-__all__ = [
-    "RunFolder", "build_record", "check_data", "continued", "find_run", "list_runs", "refuse_foreign",
-    "write_evaluation",
-]  # fmt: skip
 
 RECORD, HISTORY, EXPERIMENT, ANALYSIS, LOCK = (
     "record.json", "history.csv", "experiment.json", "analysis.json", "run.lock",
@@ -68,7 +63,7 @@ class RunFolder:
 
     def experiment(self) -> Experiment:
         """Read the run's settings."""
-        return Experiment.load(self.path)
+        return Experiment.load(self.path / EXPERIMENT)  # a folder's name may be that of a preset
 
     def history(self) -> pd.DataFrame:
         """Read one row per epoch; row 0 is the untrained network, unmeasured cells are NaN."""

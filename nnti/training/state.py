@@ -12,8 +12,6 @@ from nnti.loss import LossSum
 from nnti.metrics import METRICS, ConfusionMatrix
 from nnti.training.parallel import World
 
-__all__ = ["Partial", "RunState", "history_row"]
-
 
 @dataclass
 class Partial:

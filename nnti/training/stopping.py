@@ -6,8 +6,6 @@ import sys
 import threading
 from types import FrameType
 
-__all__ = ["StopSignal", "TrainingStopped"]
-
 
 class TrainingStopped(KeyboardInterrupt):
     """A training has ended early because somebody asked for it; the message says where it stands and how to go on.
