@@ -12,7 +12,7 @@ from nnti.data.miniature.view import Spot, View
 __all__ = ["FEATURES", "THINGS", "draw_street"]
 
 # where things stand: 0 to 1 lies on the road, from its middle, 1 to 2 on the pavement, 2 to 3 beyond it
-LANE, KERB, WALK, VERGE = (0.4, 0.6), (0.7, 0.95), (1.1, 1.9), (2.2, 3)
+LANE, KERB, POST, WALK, VERGE = (0.4, 0.6), (0.7, 0.95), (1.05, 1.3), (1.1, 1.9), (2.2, 3)
 # class → sprites, height in metres, where it stands
 THINGS = {
     "car": ("car", 1.6, LANE),
@@ -23,8 +23,8 @@ THINGS = {
     "rider": ("rider", 2.0, KERB),
     "bicycle": ("bicycle", 1.2, WALK),
     "motorcycle": ("motorbike", 1.4, KERB),
-    "traffic light": ("traffic light", 1.3, WALK),
-    "traffic sign": ("traffic sign", 1.1, WALK),
+    "traffic light": ("traffic light", 1.3, POST),
+    "traffic sign": ("traffic sign", 1.1, POST),
     "vegetation": ("tree", 5.0, VERGE),
     "static": ("bin", 1.1, WALK),
     "dynamic": ("dog", 0.9, WALK),
@@ -39,18 +39,16 @@ FEATURES = (*LARGE, "car", "person", "rider", "bicycle", "motorcycle", "traffic 
 
 def draw_street(seed: str, feature: str) -> tuple[Image.Image, np.ndarray, np.ndarray]:
     """Draw a street with one of `FEATURES` near enough to be seen; return what `View.finished` does."""
-    random = Random(seed)
-    view = View(random)
-    street = _Street(view, feature)
+    street = _Street(View(Random(seed)), feature)
     street.sky()
     street.ground()
     for side in (-1, 1):
         street.row(side)
     for z, x, name in sorted(street.cast(), reverse=True):
         street.place(name, x, z)
-    if random.random() < 0.6:
+    if street.random.random() < 0.6:
         street.bonnet()
-    return view.finished()
+    return street.view.finished()
 
 
 class _Street:
@@ -172,11 +170,11 @@ class _Street:
             things.append((random.uniform(6.5, 10), self.feature))
         cast = []
         for z, name in things:
-            place = THINGS[name][2] if name in THINGS else WALK
+            place = THINGS[name][2] if name in THINGS else POST
             side = -side if place == LANE else random.choice((-1, 1))  # vehicles take turns
             x = side * np.interp(random.uniform(*place), range(4), (0, self.road, self.edge, self.edge + self.verge))
             x = self.lane if name == "train" and self.tracks else x
-            cast.append((max(z + 4 * (name in LARGE), self.view.visible_from(x)), x, name))
+            cast.append((max(z + 5 * (name in (*LARGE, *POSTS)), self.view.visible_from(x)), x, name))
         return cast
 
     def place(self, name: str, x: float, z: float) -> None:
