@@ -278,7 +278,7 @@ def _allocated(result: Result) -> None:
 
 def _epochs(result: Result) -> None:
     """Memory of the reading processes over epochs."""
-    load_split(Experiment.load("pspnet_cityscapes_miniature"), "train")  # renders the miniature if need be
+    load_split(Experiment.load("pspnet_cityscapes_miniature"), "train")  # draws the miniature if need be
     shown = [1, 2, 4, 8, 16]
     rows, lines, growth = [], {}, []
     for title, (workers, cache) in READINGS.items():

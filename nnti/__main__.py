@@ -234,7 +234,7 @@ def complexity(options: argparse.Namespace) -> None:
     argument("--coarse", action="store_true", help="cityscapes: the coarse labels and train_extra too"),
 )
 def data(options: argparse.Namespace) -> None:
-    """Download a data set, render a miniature, or check all files of one."""
+    """Download a data set, draw a miniature, or check all files of one."""
     if (options.name == "check") != (options.checked is not None):
         raise SettingError("say which data set to check, or get one: data check voc, or data voc")
     if options.coarse and options.name != "cityscapes":

@@ -27,7 +27,7 @@ def data_roots() -> list[Path]:
 
 
 def miniature_root() -> Path:
-    """Return the folder that miniatures are rendered into (never `$NNTI_DATA`, which may be shared and read-only)."""
+    """Return the folder that miniatures are drawn into (never `$NNTI_DATA`, which may be shared and read-only)."""
     return home() / "data" / "miniature"
 
 

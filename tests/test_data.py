@@ -301,14 +301,12 @@ def test_data_is_loaded_by_name_and_misspelt_names_get_the_nearest(root):
         load_dataset("camvid", "train", arguments={"root": "mine"})
 
 
-def test_a_miniature_is_announced_when_it_has_to_be_rendered(root, monkeypatch, capsys):
-    monkeypatch.setattr(
-        "nnti.data.miniature.voc.write_miniature_voc", lambda root: layouts.write_voc(root, marker=True)
-    )
+def test_a_miniature_is_announced_when_it_has_to_be_drawn(root, monkeypatch, capsys):
+    monkeypatch.setattr("nnti.data.miniature.write_miniature_voc", lambda root: layouts.write_voc(root, marker=True))
     for printed in (True, False):
         dataset = load_dataset("voc_miniature", "train", root)
-        assert (dataset.name, dataset.title) == ("voc_miniature", "VOC miniature (rendered)")
-        assert ("Rendering" in capsys.readouterr().out) == printed
+        assert (dataset.name, dataset.title) == ("voc_miniature", "VOC miniature (drawn)")
+        assert ("Drawing" in capsys.readouterr().out) == printed
     assert available("voc_miniature") and VOC.title == "PASCAL VOC 2012"
 
 

@@ -14,7 +14,7 @@ from nnti.augment import prepare
 from nnti.errors import SettingError
 from nnti.experiment import Experiment, Inference
 from nnti.folders import home
-from nnti.inference.evaluate import evaluate, normalization_gap
+from nnti.inference.evaluate import baselines, evaluate, normalization_gap
 from nnti.loaders import load_split, val_loader
 from nnti.loss import CrossEntropy
 from nnti.models.saved import load_model
@@ -95,6 +95,22 @@ def test_a_split_is_measured_as_by_hand(tiny, model, protocol):
         assert result[name] == pytest.approx(value, **exact), name
     assert (result["protocol"], result["images"]) == (options[0], 5)
     assert result.get("inference") == (inference and inference.to_dict())
+
+
+def test_answers_without_an_image_are_measured_on_what_networks_see(tiny):
+    experiment = tiny.replace(val_size=48)
+    data = [load_split(experiment, split) for split in ("train", "val")]
+    batches = [[prepare(batch, experiment, CPU) for batch in val_loader(experiment, part, CPU)] for part in data]
+    train, val = ([labels[0].numpy() for _, labels in part] for part in batches)
+    seen = np.stack([[label == number for number in range(21)] for label in train]).sum(0)
+    answers = {"one class": np.full((48, 48), seen.sum((1, 2)).argmax()), "by place": seen.argmax(0)}
+    result = baselines(experiment, *data, progress=False)
+    for name, answer in answers.items():
+        hits = [[(label == answer) & (label == number) for number in range(21)] for label in val]
+        unions = [[((label == number) | (answer == number)) & (label != 255) for number in range(21)] for label in val]
+        hits, unions = (np.sum(counts, axis=(0, 2, 3)) for counts in (hits, unions))
+        assert result[name] == pytest.approx((hits[unions > 0] / unions[unions > 0]).mean()), name
+    assert result["one class"] != result["by place"]
 
 
 def test_windows_and_scales_belong_to_the_full_protocol(tiny, model):

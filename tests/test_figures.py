@@ -355,8 +355,8 @@ def test_a_run_is_drawn_as_far_as_its_files_allow(tmp_path, monkeypatch):
 
 def test_titles_name_model_data_and_images():
     assert figures.run_title(record()) == "toy: ENet on CamVid (3 train / 1 val images)"
-    miniature = record(data={"title": "VOC miniature (rendered)", "train_images": 9, "val_images": 3})
-    assert figures.run_title(miniature, "try") == "try: ENet on VOC miniature (rendered; 9 train / 3 val images)"
+    miniature = record(data={"title": "VOC miniature (drawn)", "train_images": 9, "val_images": 3})
+    assert figures.run_title(miniature, "try") == "try: ENet on VOC miniature (drawn; 9 train / 3 val images)"
     words = " ".join(["word"] * 30)
     lines = bare_page(1, words)[0].get_suptitle().split("\n")
     assert len(lines) == 2 and " ".join(lines) == words and abs(len(lines[0]) - len(lines[1])) < 20

@@ -1,6 +1,7 @@
-"""The miniatures: files exactly as those of VOC and Cityscapes, every class, the same bytes on every machine."""
+"""The miniatures: files exactly as those of VOC and Cityscapes, every class of theirs, the same bytes each time."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import layouts
@@ -12,13 +13,15 @@ from cityscapesscripts.helpers.labels import id2label, labels, name2label
 from PIL import Image
 
 from nnti.data import VOC, Cityscapes
-from nnti.data.miniature.cityscapes import write_miniature_cityscapes
-from nnti.data.miniature.voc import write_miniature_voc
+from nnti.data.miniature import write_miniature_cityscapes, write_miniature_voc
+from nnti.data.miniature.sprites import GLYPHS, cut_sheet
+from nnti.data.miniature.streets import THINGS
 from nnti.errors import DataError
 
 WRITERS = {"voc": write_miniature_voc, "cityscapes": write_miniature_cityscapes}
-COUNTS = {"voc": {"train": 24, "val": 6}, "cityscapes": {"train": 20, "val": 6}}
 READERS = {"voc": VOC, "cityscapes": Cityscapes}
+COUNTS = {"voc": {"train": 20, "val": 10}, "cityscapes": {"train": 16, "val": 16}}
+DRAWN = ["aeroplane", "bird", "boat", "bus", "car", "cat", "motorbike", "person", "pottedplant", "sheep"]
 
 
 @pytest.fixture(scope="module")
@@ -33,26 +36,36 @@ def digest(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_splits_are_read_like_the_real_data_and_share_no_image(folders, name):
-    train, val = (READERS[name](split, folders[name]) for split in ("train", "val"))
-    assert {"train": len(train), "val": len(val)} == COUNTS[name] and "miniature" in train.title
-    listed = [{image.name for image, _ in dataset.files} for dataset in (train, val)]
-    assert not listed[0] & listed[1]
-    for image, label in [*train, *val]:
+    train, val, both = (READERS[name](split, folders[name]) for split in ("train", "val", "trainval"))
+    assert {"train": len(train), "val": len(val)} == COUNTS[name] and "miniature (drawn)" in train.title
+    listed = [{image.name for image, _ in dataset.files} for dataset in (train, val, both)]
+    assert not listed[0] & listed[1] and listed[0] | listed[1] == listed[2]
+    for image, label in both:
         assert 255 in label and image.float().std() > 10  # a picture, not a blank
-    seen = np.unique(np.concatenate([label.flatten() for _, label in [*train, *val]]))
-    assert seen.tolist() == [*range(train.num_classes), 255]
+
+
+def test_classes_that_are_promised_occur(folders):
+    val = VOC("val", folders["voc"])
+    seen = {
+        val.class_names[number] for index in range(len(val)) for number in np.unique(val.label(index)) if number < 21
+    }
+    assert seen == {"background", *DRAWN}
+    seen = [Cityscapes(split, folders["cityscapes"]) for split in ("train", "val")]
+    seen = [{number for index in range(len(split)) for number in np.unique(split.label(index))} for split in seen]
+    assert seen[0] | seen[1] == {*range(19), 255} and len(seen[1] - {255}) >= 15
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_the_same_arguments_give_the_same_bytes_and_others_are_rendered_anew(name, tmp_path):
-    write = WRITERS[name]
-    folder, other = (write(tmp_path / place, train=2, val=1) for place in "ab")
-    before, image = digest(folder), next(folder.rglob("*_0*.[jp][pn]g"))
-    assert digest(other) == before
+def test_bytes_are_the_same_each_time_and_what_others_drew_is_drawn_anew(name, tmp_path):
+    folder, other = (WRITERS[name](tmp_path / place, train=2, val=1) for place in "ab")
+    drawn, marker, image = digest(folder), folder / "miniature.json", next(folder.rglob("*_0*.[jp][pn]g"))
+    assert digest(other) == drawn
     stamp = image.stat().st_mtime_ns
-    assert write(tmp_path / "a", train=2, val=1) == folder and image.stat().st_mtime_ns == stamp  # kept
-    write(tmp_path / "a", train=2, val=1, seed=7)
-    assert digest(folder) != before
+    assert WRITERS[name](tmp_path / "a", train=2, val=1) == folder and image.stat().st_mtime_ns == stamp  # kept
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "version": 0}))
+    image.write_bytes(b"of another version")
+    WRITERS[name](tmp_path / "a", train=2, val=1)
+    assert digest(folder) == drawn
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # no drafts left
 
 
@@ -72,29 +85,22 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         write_miniature_voc(tmp_path / "file")
 
 
-def test_voc_has_the_lists_modes_palette_and_contours_of_the_original(folders):
+def test_voc_has_the_modes_palette_and_contours_of_the_original(folders):
     folder = folders["voc"]
     assert folder.parts[-2:] == ("VOCdevkit", "VOC2012")
-    train, val, both = (
-        (folder / "ImageSets/Segmentation" / f"{split}.txt").read_text().split()
-        for split in ("train", "val", "trainval")
-    )
-    assert both == sorted(train + val)
-    reference = torchvision.datasets.VOCSegmentation(folder.parents[1], year="2012", image_set="trainval")
-    for image, label in reference:
+    counts = np.zeros(256, dtype=int)
+    for image, label in torchvision.datasets.VOCSegmentation(folder.parents[1], year="2012", image_set="trainval"):
         assert (image.mode, label.mode, image.size) == ("RGB", "P", label.size) and max(image.size) == 200
         assert label.getpalette() == layouts.voc_palette()
         numbers = np.asarray(label)
         for here, there in ((numbers[1:], numbers[:-1]), (numbers[:, 1:], numbers[:, :-1])):
             assert not ((here != there) & (here != 255) & (there != 255)).any()  # void lies between any two labels
-    counts = np.bincount(np.concatenate([np.asarray(label).ravel() for _, label in reference]), minlength=256)
-    assert 0.5 < counts[0] / counts.sum() < 0.8 and 0.02 < counts[255] / counts.sum() < 0.12
+        counts += np.bincount(numbers.ravel(), minlength=256)
+    assert 0.6 < counts[0] / counts.sum() < 0.85 and 0.03 < counts[255] / counts.sum() < 0.12
 
 
 def test_cityscapes_has_the_names_modes_ids_and_colours_of_the_original(folders):
-    folder = folders["cityscapes"]
-    countable = [label.id for label in labels if label.hasInstances]
-    counts, cities = np.zeros(64, dtype=int), {}
+    folder, counts, cities = folders["cityscapes"], np.zeros(64, dtype=int), {}
     for path in sorted((folder / "leftImg8bit").rglob("*.png")):
         info = getCsFileInfo(path.name)
         assert (info.city, info.type) == (path.parent.name, "leftImg8bit")
@@ -110,11 +116,20 @@ def test_cityscapes_has_the_names_modes_ids_and_colours_of_the_original(folders)
             assert (colour[label == number] == (*id2label[number].color, 255)).all()
         single = instance >= 1000
         assert (np.where(single, instance // 1000, instance) == label).all() and single.any()
-        assert set(np.unique(label[single]).tolist()) <= set(countable)
+        assert all(id2label[number].hasInstances for number in np.unique(label[single]))
         counts += np.bincount(label.ravel(), minlength=64)
-    assert not cities["train"] & cities["val"]
-    for name in ("ego vehicle", "out of roi", "static", "dynamic", "parking", "rail track"):
+    assert not cities["train"] & cities["val"] and min(map(len, cities.values())) > 1
+    for name in ("ego vehicle", "out of roi", "static", "dynamic", "rail track"):
         assert counts[name2label[name].id] > 0, name
-    assert (
-        0.05 < sum(counts[label.id] for label in labels if label.id >= 0 and label.ignoreInEval) / counts.sum() < 0.25
-    )
+    ignored = sum(counts[label.id] for label in labels if label.id >= 0 and label.ignoreInEval)
+    assert 0.03 < ignored / counts.sum() < 0.25
+
+
+def test_the_sheet_holds_every_sprite():
+    sprites = cut_sheet()
+    assert {kind for kind, _, _ in THINGS.values()} | set(DRAWN) <= set(GLYPHS)
+    for name, glyphs in GLYPHS.items():
+        assert len(sprites[name]) == len(glyphs.split())
+        for sprite in sprites[name]:
+            assert sprite.mode == "RGBA" and min(sprite.size) > 40
+            assert np.asarray(sprite)[..., 3].mean() > 40  # something is drawn there

@@ -32,8 +32,8 @@ __all__ = [
 
 
 def voc_miniature(split: str = "train", root: str | Path | None = None) -> VOC:
-    """Return a split of the VOC miniature in `root` (None: the project's own folder), rendering it first if need be."""
-    from nnti.data.miniature.voc import write_miniature_voc
+    """Return a split of the VOC miniature in `root` (None: the project's own folder), drawing it first if need be."""
+    from nnti.data.miniature import write_miniature_voc
 
     dataset = VOC(split, write_miniature_voc(_announced("VOC", "VOCdevkit/VOC2012", root)))
     dataset.name = "voc_miniature"
@@ -42,7 +42,7 @@ def voc_miniature(split: str = "train", root: str | Path | None = None) -> VOC:
 
 def cityscapes_miniature(split: str = "train", root: str | Path | None = None) -> Cityscapes:
     """Return a split of the Cityscapes miniature; otherwise as `voc_miniature`."""
-    from nnti.data.miniature.cityscapes import write_miniature_cityscapes
+    from nnti.data.miniature import write_miniature_cityscapes
 
     dataset = Cityscapes(split, write_miniature_cityscapes(_announced("Cityscapes", "cityscapes", root)))
     dataset.name = "cityscapes_miniature"
@@ -50,10 +50,10 @@ def cityscapes_miniature(split: str = "train", root: str | Path | None = None) -
 
 
 def _announced(title: str, folder: str, root: str | Path | None) -> Path:
-    """Return the root to render into; print a line if that is still to be done."""
+    """Return the root to draw into; print a line if that is still to be done."""
     root = miniature_root() if root is None else Path(root).expanduser()
     if not (root / folder / "miniature.json").exists():
-        print(f"Rendering the {title} miniature into {root} (some seconds, once)")
+        print(f"Drawing the {title} miniature into {root} (some seconds, once)")
     return root
 
 
@@ -96,7 +96,7 @@ def load_dataset(
 
 
 def available(name: str, arguments: Mapping[str, Any] | None = None) -> bool:
-    """Tell whether `load_dataset` would find train and val of `name`; a miniature can always be rendered."""
+    """Tell whether `load_dataset` would find train and val of `name`; a miniature can always be drawn."""
     check_choice("data set", name, DATASETS)
     if name in MINIATURES:
         return True

@@ -93,7 +93,7 @@ class Cityscapes(SegmentationDataset):
         check_choice(f"{self.title}: split", split, self.splits)
         folder = find_split(IMAGES, SPLITS[split][0][1], root).parent.parent
         if (folder / "miniature.json").exists():
-            self.title = "Cityscapes miniature (rendered)"
+            self.title = "Cityscapes miniature (drawn)"
         super().__init__(folder, split, [pair for part in SPLITS[split] for pair in _pairs(*part, root)])
 
     def read_label(self, path: Path) -> torch.Tensor:

@@ -71,7 +71,7 @@ class VOC(SegmentationDataset):
         check_choice(f"{self.title}: split", split, self.splits)
         folder = find_voc(root)
         if (folder / "miniature.json").exists():
-            self.title = "VOC miniature (rendered)"
+            self.title = "VOC miniature (drawn)"
         files = _train_aug_files(folder, root) if split == "train_aug" else _voc_files(folder, split)
         super().__init__(folder, split, files)
 

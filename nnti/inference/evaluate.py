@@ -1,4 +1,4 @@
-"""Measure a model on a split, by either validation protocol, and check its batch normalisation."""
+"""Measure a model on a split, by either validation protocol, beside answers that need none; check its normalisation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnti.augment import prepare
+from nnti.augment import place_report, prepare
 from nnti.data import SegmentationDataset, evenly_spread
 from nnti.device import autocast, resolve_precision
 from nnti.errors import SettingError
-from nnti.experiment import Experiment
+from nnti.experiment import Experiment, crop_shape
 from nnti.inference.image import Inference, average, evaluating
 from nnti.loaders import val_loader
 from nnti.loss import CrossEntropy, LossSum
@@ -78,6 +78,38 @@ def count(
 def results(protocol: str, images: int, total: LossSum, matrix: ConfusionMatrix) -> dict[str, Any]:
     """Return what `evaluate` says, from what `count` has counted, perhaps in several processes."""
     return {"protocol": protocol, "images": images, "loss": float(total.mean), **matrix.compute()}
+
+
+def baselines(
+    experiment: Experiment, train: SegmentationDataset, val: SegmentationDataset, progress: bool = True
+) -> dict[str, float]:
+    """Return the mean IoU on `val`, by the 'report' protocol, of two answers that look at no image.
+
+    "one class" says everywhere which class is the most frequent in `train`, "by place" says at each pixel of the crop
+    which one is the most frequent there. What a network has learned is what it is better by.
+    """
+    classes, size = val.num_classes, crop_shape(experiment.val_size)
+    counts = torch.zeros(classes + 1, *size, dtype=torch.int32)  # the last row is void
+    for label in _report_labels(train, size, progress):
+        counts.scatter_add_(0, label.clamp_max(classes)[None], torch.ones(1, *size, dtype=torch.int32))
+    counts = counts[:classes]
+    answers = {"one class": counts.sum((1, 2)).argmax().expand(size), "by place": counts.argmax(0)}
+    matrices = {name: ConfusionMatrix(classes, val.ignore_index) for name in answers}
+    for label in _report_labels(val, size, progress):
+        for name, answer in answers.items():
+            matrices[name].update(answer, label)
+    return {name: matrix.compute()["mean_iou"] for name, matrix in matrices.items()}
+
+
+def _report_labels(dataset: SegmentationDataset, size: tuple[int, int], progress: bool) -> Iterator[Tensor]:
+    """Yield a split's labels in the crop of the 'report' protocol, as `warp` samples them: int64 (h, w)."""
+    title = f"labels of {dataset.split}"
+    for index in progress_bar(range(len(dataset)), desc=title, leave=False, disable=not progress):
+        label = dataset.label(index)
+        (x_step, _, left), (_, y_step, top) = place_report(label.shape, size).matrix.astype("float32")
+        rows = ((torch.arange(size[0]) + 0.5) * y_step + top).long()
+        columns = ((torch.arange(size[1]) + 0.5) * x_step + left).long()
+        yield label[rows][:, columns].long()
 
 
 @torch.inference_mode()

@@ -29,7 +29,7 @@ def choose(name: str, preset: str = "auto") -> tuple[Experiment, str]:
 
     - 'report': as the report describes it; meant for a GPU.
     - 'short': real data, a small part of it, two epochs: `<name>_short`; a first look on a CPU.
-    - 'miniature': the rendered miniature data set: `<name>_miniature`; two minutes on a CPU, no download.
+    - 'miniature': the drawn miniature data set: `<name>_miniature`; two minutes on a CPU, no download.
     - 'auto': 'report' where the data and a GPU are here, 'short' where the data is, else 'miniature'.
     """
     if preset not in PRESETS:
@@ -49,7 +49,7 @@ def choose(name: str, preset: str = "auto") -> tuple[Experiment, str]:
 
 REPORT = "Data and a GPU are here: the report's own settings."
 SHORT = "The data is here, a GPU is not: a part of the data, two epochs. preset = 'report' takes all of it."
-MINIATURE = "This runs on the rendered miniature, because the data is not here."
+MINIATURE = "This runs on the drawn miniature, because the data is not here."
 
 
 def _variant(name: str, preset: str) -> Experiment:

@@ -1,67 +1,107 @@
-"""Write the miniature to disk, in the layout and the file formats of PASCAL VOC 2012."""
+"""The VOC miniature: sprites of ten of its classes on plain scenes, written in VOC's layout and file formats."""
 
-from functools import partial
 from pathlib import Path
 from random import Random
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
 
-from nnti.data.miniature.objects import KINDS
-from nnti.data.miniature.publish import publish_once
-from nnti.data.miniature.scene import render_scene
-from nnti.data.voc import voc_colormap
+from nnti.data.miniature.paint import exposed, noise, shade
+from nnti.data.miniature.publish import publish
+from nnti.data.miniature.scenes import SCENES
+from nnti.data.miniature.sprites import mask_of, varied
+from nnti.data.voc import VOC, voc_colormap
 
-__all__ = ["RENDERER_VERSION", "plan_miniature", "write_miniature_voc"]
+__all__ = ["CLASSES", "draw_picture", "write_miniature_voc"]
 
-RENDERER_VERSION = 2  # raise it when pictures change: older miniatures on disk are then rendered anew
-JPEG_QUALITY = 92
+VERSION = 3  # raise it when pictures change: older miniatures on disk are then drawn anew
+SIZES = ((200, 160), (160, 200), (200, 140))  # width, height
+# class → where it is at home
+CLASSES = {
+    "aeroplane": ("sky",),
+    "bird": ("sky", "meadow", "water"),
+    "boat": ("water",),
+    "bus": ("street",),
+    "car": ("street",),
+    "cat": ("room", "meadow"),
+    "motorbike": ("street",),
+    "person": ("street", "room", "meadow"),
+    "pottedplant": ("room",),
+    "sheep": ("meadow",),
+}
+ELSEWHERE = ("meadow", "street", "room")  # where anything may be for once
+STRAY = 0.12  # how often
 
 
-def write_miniature_voc(root: Path, train: int = 240, val: int = 60, seed: int = 0) -> Path:
-    """Render `train` + `val` labelled images below `root` and return the path of VOCdevkit/VOC2012.
+def write_miniature_voc(root: Path, train: int = 240, val: int = 60) -> Path:
+    """Draw `train` + `val` labelled pictures below `root` and return the path of VOCdevkit/VOC2012.
 
-    The same arguments give the same bytes. A miniature that is there already is kept if its arguments match
-    and rendered anew if they differ. Images appear all at once, when the last one is done, so that a killed
-    process leaves nothing behind that looks complete and two processes can render at the same time.
-
-    Raises:
-        ValueError: a split would be empty.
-        DataError: VOCdevkit/VOC2012 holds something that is no miniature, such as the real data set.
+    The same arguments give the same bytes. A miniature that is there already is kept if it was drawn with the same
+    ones. Raises DataError if the folder holds something else, such as the real data set, or cannot be written.
     """
-    if train < 1 or val < 1:
-        raise ValueError(f"train and val are numbers of images and must be at least 1, got train={train}, val={val}")
-    folder = Path(root) / "VOCdevkit" / "VOC2012"
-    facts = {"renderer_version": RENDERER_VERSION, "seed": seed, "train": train, "val": val}
-    return publish_once(folder, facts, partial(_render, train=train, val=val, seed=seed))
+    facts = {"version": VERSION, "train": train, "val": val}
+    return publish(Path(root) / "VOCdevkit" / "VOC2012", facts, lambda draft: _write(draft, train, val))
 
 
-def plan_miniature(train: int, val: int, seed: int) -> dict[str, list[tuple[str, int]]]:
-    """Return, for each split, its (image name, class that is surely visible); the classes take turns."""
-    rng = Random(f"plan-{seed}")
-    names = [f"2012_{number:06d}" for number in range(1, train + val + 1)]
-    held_out = set(rng.sample(names, val))
-    splits = {"train": [name for name in names if name not in held_out], "val": sorted(held_out)}
-    return {split: list(zip(members, _turns(rng, len(members)), strict=True)) for split, members in splits.items()}
+def draw_picture(seed: str, name: str) -> tuple[Image.Image, Image.Image]:
+    """Draw a picture in which a class is surely to be seen: RGB, and its label in mode L with void contours."""
+    random = Random(seed)
+    size = random.choice(SIZES)
+    place = random.choice(ELSEWHERE if random.random() < STRAY else CLASSES[name])
+    large, horizon = SCENES[place](random, (2 * size[0], 2 * size[1]))
+    image, label = large.reduce(2), Image.new("L", size)
+    for kind, length, x in _cast(random, name, place):
+        sprite = varied(random, kind, length * min(size), turn=8)
+        left, foot = round(x * size[0] - sprite.width / 2), _foot(random, kind, place, sprite, size, horizon // 2)
+        if place not in ("sky", "water") and foot > horizon // 2:
+            shade(image, x * size[0], foot, sprite.width)
+        number = VOC.class_names.index("person" if kind == "bust" else kind)
+        _paste(image, label, sprite, (left, foot - sprite.height), number)
+    rng = np.random.default_rng(random.getrandbits(32))
+    return exposed(random, image, 3 * noise(rng, size, 8) + 4 * noise(rng, size, 1)), label
 
 
-def _turns(rng: Random, count: int) -> list[int]:
-    classes: list[int] = []
-    while len(classes) < count:
-        classes += rng.sample(sorted(KINDS), len(KINDS))
-    return classes[:count]
+def _cast(random: Random, name: str, place: str) -> list[tuple[str, float, float]]:
+    """Return one to three things as (kind, share of the picture's shorter side, middle across), small ones first."""
+    largest, x = random.uniform(0.5, 0.85), random.uniform(0.3, 0.7)
+    cast = [(name, largest, x)]
+    neighbours = [other for other, homes in CLASSES.items() if place in homes]
+    for _ in range(random.choice((0, 0, 1, 1, 2))):
+        stray = place in ELSEWHERE and random.random() < STRAY
+        other = random.choice(list(CLASSES) if stray else neighbours)
+        x = max((random.uniform(0.1, 0.9) for _ in range(4)), key=lambda x: min(abs(x - there[2]) for there in cast))
+        cast.append((other, random.uniform(0.35, largest), x))
+    cast = [("bust" if kind == "person" and random.random() < 0.3 else kind, *rest) for kind, *rest in cast]
+    return sorted(cast, key=lambda thing: thing[1])
 
 
-def _render(folder: Path, train: int, val: int, seed: int) -> None:
+def _foot(random: Random, kind: str, place: str, sprite: Image.Image, size: tuple[int, int], horizon: int) -> int:
+    """Return the row of the picture on which a sprite ends: what is large stands near, so low in the picture."""
+    if place == "sky" or (kind == "aeroplane" and place != "room"):
+        return round(random.uniform(sprite.height, max(sprite.height, horizon)))
+    if kind == "bust":
+        return size[1]
+    near = random.uniform(max(sprite.size) / min(size), 1)
+    return round(max(horizon + (size[1] - horizon) * (0.1 + 0.85 * near), 0.95 * sprite.height))
+
+
+def _paste(image: Image.Image, label: Image.Image, sprite: Image.Image, at: tuple[int, int], number: int) -> None:
+    """Paste a sprite, and its class number inside a ring of void that is three pixels wide."""
+    image.paste(sprite, at, sprite)
+    mask, corner = ImageOps.expand(mask_of(sprite), 2), (at[0] - 2, at[1] - 2)
+    label.paste(255, corner, mask.filter(ImageFilter.MaxFilter(5)))
+    label.paste(number, corner, mask.filter(ImageFilter.MinFilter(3)))
+
+
+def _write(folder: Path, train: int, val: int) -> None:
     for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (folder / part).mkdir(parents=True)
-    plan, palette = plan_miniature(train, val, seed), voc_colormap(256).tobytes()
-    for name, number in plan["train"] + plan["val"]:
-        image, label = render_scene(number, f"{seed}-{name}")
-        image.save(folder / "JPEGImages" / f"{name}.jpg", quality=JPEG_QUALITY)
-        mask = Image.fromarray(label)
-        mask.putpalette(palette)  # turns mode L into P, indices unchanged
-        mask.save(folder / "SegmentationClass" / f"{name}.png")
-    lists = {split: [name for name, _ in members] for split, members in plan.items()}
-    lists["trainval"] = sorted(lists["train"] + lists["val"])
-    for split, names in lists.items():
-        (folder / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    names = [f"2012_{number:06d}" for number in range(train + val)]
+    palette, classes = voc_colormap(256).tobytes(), list(CLASSES)
+    for number, name in enumerate(names):
+        image, label = draw_picture(name, classes[number % len(classes)])
+        image.save(folder / "JPEGImages" / f"{name}.jpg", quality=92)
+        label.putpalette(palette)  # turns mode L into P, the indices stay
+        label.save(folder / "SegmentationClass" / f"{name}.png")
+    for split, part in {"train": names[:train], "val": names[train:], "trainval": names}.items():
+        (folder / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(part) + "\n")
