@@ -6,26 +6,31 @@
 # make test LOWEST=1   the tests with the lowest versions that requirements.txt allows, in an environment of their own
 #
 # PRESET=auto|miniature|short|report chooses what the notebooks train (see docs/notebooks.md);
-# EPOCHS=, SEED=, DEVICE= and DATA_ROOT= change that; RESTART=True trains again where runs/ already holds a run
+# EPOCHS=, SEED=, DEVICE= and DATA_ROOT= change that; RESTART=true trains again where runs/ already holds a run
 
 PYTHON ?= python3
 VENV ?= $(if $(LOWEST),.venv-lowest,.venv)
 PRESET ?= auto
-EPOCHS ?= None
-SEED ?= None
-DEVICE ?= None
-DATA_ROOT ?= None
-RESTART ?= False
+EPOCHS ?=
+SEED ?=
+DEVICE ?=
+DATA_ROOT ?=
+RESTART ?= false
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 # threads that wait without spinning: where something else runs too, two that spin are slower than one alone
 export OMP_WAIT_POLICY ?= PASSIVE
-NOTEBOOKS := $(wildcard notebooks/task*.ipynb)
 
 .PHONY: all setup notebooks figures report test walk bench lint format badges clean
 .DEFAULT_GOAL := all
 
-all: notebooks figures report
+all: notebooks
+	@echo "drawing the figures of all runs …"
+	@$(RUN) -m nnti figures --quiet > runs/notebooks/figures.txt
+	@echo "building the report …"
+	@$(RUN) -m nnti report > runs/notebooks/report.txt
+	@echo "look at: runs/notebooks/*.ipynb, figures/ (of miniatures: figures/miniature/), report/report.pdf"
+	@echo "next:    $(VENV)/bin/jupyter lab notebooks/task1_enet_voc.ipynb"
 
 setup: $(VENV)/installed
 
@@ -45,15 +50,9 @@ $(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt
 	$(PIP) -r tests/requirements.txt --constraint $(VENV)/lowest.txt
 	touch $@
 
-# each notebook is executed from top to bottom; the executed copies, with their outputs, go to runs/notebooks/
+# the executed copies, with their outputs, go to runs/notebooks/
 notebooks: setup
-	mkdir -p runs/notebooks
-	for notebook in $(NOTEBOOKS); do \
-	  echo "running $$notebook"; \
-	  $(RUN) -m papermill $$notebook runs/notebooks/$$(basename $$notebook) --kernel python3 \
-	    -p preset $(PRESET) -p epochs $(EPOCHS) -p seed $(SEED) -p device $(DEVICE) -p data_root '$(DATA_ROOT)' \
-	    -p restart $(RESTART) --no-progress-bar --log-output || exit 1; \
-	done
+	$(RUN) notebooks/execute.py preset=$(PRESET) epochs=$(EPOCHS) seed=$(SEED) device=$(DEVICE) data_root='$(DATA_ROOT)' restart=$(RESTART)
 
 figures: setup
 	$(RUN) -m nnti figures --quiet

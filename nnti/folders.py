@@ -21,9 +21,13 @@ def home() -> Path:
 
 
 def data_roots() -> list[Path]:
-    """Return where data sets are looked for, first match wins: `$NNTI_DATA`, ./data, the project's data/."""
+    """Return where data sets are looked for, first match wins: `$NNTI_DATA`, ./data, the project's data/.
+
+    A relative path in `$NNTI_DATA` starts at the working directory or, as in notebooks, at the project's top.
+    """
     named = [Path(part).expanduser() for part in os.environ.get("NNTI_DATA", "").split(os.pathsep) if part]
-    return list(dict.fromkeys([*named, Path.cwd() / "data", home() / "data"]))
+    parts = [*named, Path("data")]
+    return list(dict.fromkeys(base / part for part in parts for base in (Path.cwd(), home())))
 
 
 def miniature_root() -> Path:
