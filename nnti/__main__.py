@@ -292,7 +292,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as error:
-        print(f"\n{str(error) or 'interrupted'}", file=sys.stderr)
+        print(
+            f"\n{str(error) or 'interrupted; a training goes on from where it was saved: run the same command again'}",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     return 0
 

@@ -174,7 +174,7 @@ def test_stop_ends_after_the_step_with_everything_saved_and_the_same_call_goes_o
     # as with a KeyboardInterrupt, waiting cells do not run
     with pytest.raises(KeyboardInterrupt, match="stopped in epoch 2 of 2 after step 1 of 2"):
         list(run)
-    assert "stopped after epoch 1, step 1: saved" in said(board.box)
+    assert "stopped in epoch 2 after step 1" in said(board.box)
     again = fit(tiny, tmp_path, progress=False)
     assert again.state.step == 1
     list(again)

@@ -285,7 +285,7 @@ def test_weights_that_are_not_finite_are_never_saved(tiny):
     run, updates = fit(tiny, progress=False), itertools.count(1)
     spoil = lambda *_: next(updates) == 10 and torch.nn.init.constant_(next(run.model.parameters()), math.inf)  # noqa: E731
     run.optimizer.register_step_post_hook(spoil)
-    with pytest.raises(FloatingPointError, match="weights are not finite in epoch 2(.*\n)*.*last.pt is from before"):
+    with pytest.raises(FloatingPointError, match="weights are not finite in epoch 2(.*\n)*.*last.pt was saved before"):
         list(run)
     assert load_checkpoint(run.run.last)["epoch"] == 1
     assert run.run.record()["epochs"] == 1

@@ -186,7 +186,7 @@ class Dashboard(Monitor):
 
     def end(self, run) -> None:
         """Show everything as it is now, without the Stop button."""
-        ended = f"ended in epoch {run.state.done + 1} after step {run.state.step}; running the cell again resumes"
+        ended = f"stopped in epoch {run.state.done + 1} after step {run.state.step}; run the cell again to resume"
         self._phase = ended if len(run) else "finished"
         self._write(run)
         self._show_epoch(run, always=True)

@@ -50,7 +50,7 @@ def test_the_dashboard_grows_and_stops(lab):
     lab.button("Stop", ".nnti-dashboard").click()
     lab.wait_for("stopped in epoch", ".jp-OutputArea")
     lab.screenshot("dashboard_stopped")
-    assert ": saved" in lab.text(".nnti-dashboard") and "Traceback" not in lab.text(".jp-OutputArea")
+    assert "to resume" in lab.text(".nnti-dashboard") and "Traceback" not in lab.text(".jp-OutputArea")
     assert (lab.folder / "runs" / "watched" / "last.pt").is_file()
     time.sleep(1)
     assert "a later cell" not in lab.text(".jp-OutputArea")  # what waited does not run
