@@ -15,7 +15,6 @@ from nnti.models.cost import (
     count_operations,
     measure_training_memory,
     sgd,
-    training_step,
     weight_bytes,
 )
 from nnti.published import ENET_PAPER_COSTS
@@ -125,47 +124,22 @@ def test_weights_gradients_and_momentum_take_twelve_bytes_a_parameter():
     assert memory(model, (1, 1)) == pytest.approx(12 * parameters - 8 * frozen, rel=0.02)
 
 
-@pytest.mark.parametrize(("recompute", "kept"), [(False, 3), (True, 1)])
-def test_each_map_that_is_kept_for_the_backward_pass_counts_once(recompute, kept):
+def test_each_map_that_is_kept_for_the_backward_pass_counts_once():
     """A sigmoid's output is kept for its own backward pass; a unit that is computed again keeps its input alone."""
     one_map = 2 * 8 * 32 * 32 * 4  # (2, 8, 32, 32) in float32
     step = 12 * (8 * 8 * 9 + 8)  # a unit's weights, gradients and momentum
-    assert memory(Chain(9, recompute)) - memory(Chain(5, recompute)) == 4 * (kept * one_map + step)
-
-
-def test_computing_again_takes_one_unit_at_a_time():
-    one_map = 2 * 8 * 32 * 32 * 4
-    all_maps, inputs_of_units, one_unit = 1 + 5 * 3, 5, 3
+    for recompute, kept in ((False, 3), (True, 1)):
+        assert memory(Chain(9, recompute)) - memory(Chain(5, recompute)) == 4 * (kept * one_map + step)
+    all_maps, inputs_of_units, one_unit = 1 + 5 * 3, 5, 3  # one unit at a time is computed again
     assert memory(Chain(5)) - memory(Chain(5, recompute=True)) == (all_maps - inputs_of_units - one_unit) * one_map
 
 
 def test_half_precision_halves_the_activations():
-    model = R2UNet(5, (8, 16))
-    without, size = 12 * count_parameters(model), (64, 96)
-    halved = (memory(model, size, precision="bfloat16") - without) / (memory(model, size) - without)
-    assert 0.5 < halved < 0.75  # the loss stays in float32
-
-
-def test_memory_says_how_it_was_measured():
-    measured = measure_training_memory(Twice(), (16, 24), 2, "cpu", precision="bfloat16")
-    assert (measured.size, measured.batch_size, measured.precision) == ((16, 24), 2, "bfloat16")
-    assert measured.method == COUNTED
-
-
-def test_a_step_begins_with_gradients_and_momentum_and_trains():
-    model, made = nn.Conv2d(3, 2, 3, padding=1).train(), []
-
-    def remembered(model):
-        made.append(sgd(model))
-        return made[-1]
-
-    before = copy.deepcopy(model.state_dict())
-    step = training_step(model, (8, 8), 2, torch.device("cpu"), torch.float32, remembered)
-    assert all(parameter.grad is not None for parameter in model.parameters())
-    assert all("momentum_buffer" in made[0].state[parameter] for parameter in model.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())  # nothing learned yet
-    step()
-    assert not torch.equal(model.bias, before["bias"])
+    model, size = R2UNet(5, (8, 16)), (64, 96)
+    without = 12 * count_parameters(model)
+    half = measure_training_memory(model, size, 2, "cpu", precision="bfloat16")
+    assert 0.5 < (half.peak - without) / (memory(model, size) - without) < 0.75  # the loss stays in float32
+    assert (half.size, half.batch_size, half.precision, half.method) == (size, 2, "bfloat16", COUNTED)
 
 
 # time
@@ -173,7 +147,7 @@ def test_a_step_begins_with_gradients_and_momentum_and_trains():
 
 def test_every_form_of_a_network_is_timed():
     pytest.importorskip("onnxruntime")
-    model = R2UNet(3, (4, 8), steps=1).train()
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).train()
     forms = measure_latency(model, (24, 48), "cpu", precision="bfloat16", repeats=4)
     assert {form: found.precision for form, found in forms.items()} == {
         "eager": "bfloat16", "deployed": "bfloat16", "ONNX Runtime": "float32",

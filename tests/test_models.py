@@ -10,7 +10,6 @@ from torch import nn
 
 from nnti.errors import SettingError, WeightsError
 from nnti.experiment import Experiment
-from nnti.folders import home
 from nnti.loss import CrossEntropy
 from nnti.models import (
     ENet,
@@ -27,15 +26,14 @@ from nnti.models.blocks import batch_norms, frozen_statistics, most_likely
 from nnti.models.enet import PReLU
 from nnti.models.pspnet import PyramidPooling
 from nnti.models.r2unet import RecurrentConv, RecurrentResidualUnit
-from nnti.models.saved import load_model
 from nnti.training.optimizer import build_optimizer
 
 VARIANTS = [
     ("enet", {}),
-    ("r2unet", {"widths": [8, 12, 16, 20, 24]}),
-    ("r2unet", {"widths": [8, 12, 16], "step_norm": "per_step"}),
-    ("pspnet", {"backbone": "resnet18"}),
-    ("pspnet", {"backbone": "resnet18", "aux": False}),
+    ("r2unet", {"widths": [4, 5, 6, 7, 8]}),
+    ("r2unet", {"widths": [4, 6], "step_norm": "per_step"}),
+    ("pspnet", {"backbone": "resnet10t"}),
+    ("pspnet", {"backbone": "resnet10t", "aux": False}),
 ]
 
 
@@ -62,10 +60,14 @@ def maps_of(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
 # all networks
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 31), (33, 65), (48, 64), (90, 121)])
-def test_any_size_comes_back(model, size):
+def test_any_size_comes_back_and_training_gives_both_heads(model):
     with torch.inference_mode():
-        assert model.eval()(torch.randn(1, 3, *size)).shape == (1, 7, *size)
+        for size in ((1, 1), (2, 3), (17, 31), (33, 65), (48, 64)):
+            assert model.eval()(torch.randn(1, 3, *size)).shape == (1, 7, *size)
+    auxiliary = getattr(model, "auxiliary", None) is not None
+    outputs = model.train()(torch.randn(2, 3, 40, 56))
+    assert isinstance(outputs, Outputs) == auxiliary
+    assert final_logits(outputs).shape == (2, 7, *((5, 7) if auxiliary else (40, 56)))
 
 
 def test_eval_is_deterministic_and_does_not_depend_on_the_batch(model):
@@ -87,14 +89,6 @@ def test_every_parameter_gets_a_gradient(model):
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_training_gives_logits_or_both_heads_and_eval_mode_logits(model):
-    images, auxiliary = torch.randn(2, 3, 40, 56), getattr(model, "auxiliary", None) is not None
-    assert model.eval()(images).shape == (2, 7, 40, 56)
-    outputs = model.train()(images)
-    assert isinstance(outputs, Outputs) == auxiliary
-    assert final_logits(outputs).shape == (2, 7, *((5, 7) if auxiliary else (40, 56)))
-
-
 def test_autocast_computes_everything_but_the_end_in_half_precision(model):
     """Between the first convolution and the last, a float32 map costs twice the time and memory."""
     with torch.autocast("cpu", torch.bfloat16):
@@ -113,40 +107,38 @@ def test_the_table_shows_a_real_forward_pass_and_accounts_for_every_parameter(mo
     assert table["name"].is_unique and table["parameters"].sum() == count_parameters(model)
 
 
-def test_tracing_leaves_the_model_as_it_was(model):
+def test_tracing_and_frozen_statistics_leave_the_model_as_it_was(model):
+    def changed() -> bool:
+        return any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
     before = {name: value.clone() for name, value in model.state_dict().items()}
     batch_norms(model.eval())[0].train()  # a part may be in another mode than the whole
     outputs = trace(model, (64, 96), training=False, images=3)
     architecture_table(model, (64, 96))
     assert outputs.shape == (3, 7, 64, 96) and outputs.is_meta
     assert not model.training and [norm.training for norm in batch_norms(model)[:2]] == [True, False]
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_frozen_statistics_are_as_before_in_the_end(model):
-    before = {name: value.clone() for name, value in model.state_dict().items()}
     images = torch.randn(2, 3, 32, 48)
     with torch.no_grad(), frozen_statistics(model):
         model.train()(images)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not changed()
     model(images)
-    assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert changed()
 
 
-@pytest.mark.parametrize("model", VARIANTS[:4], indirect=True)
+@pytest.mark.parametrize("model", [VARIANTS[0], VARIANTS[2], VARIANTS[3]], indirect=True)
 def test_learns_to_tell_two_halves_apart(model):
     """A picture that is dark left and bright right is segmented after a few steps, in eval mode too."""
-    images = torch.randn(4, 3, 32, 32) * 0.1
+    images = torch.randn(2, 3, 32, 32) * 0.1
     images[..., 16:] += 1
-    label = torch.zeros(4, 32, 32, dtype=torch.long)
+    label = torch.zeros(2, 32, 32, dtype=torch.long)
     label[..., 16:] = 1
-    optimizer, loss = torch.optim.Adam(model.parameters(), 3e-3), CrossEntropy()
-    for _ in range(30):
+    optimizer, loss = torch.optim.Adam(model.parameters(), 1e-2), CrossEntropy()
+    for _ in range(25):
         optimizer.zero_grad()
         loss(model.train()(images), label).objective.backward()
         optimizer.step()
     with torch.inference_mode():
-        assert (model.eval()(images).argmax(1) == label).float().mean() > 0.9
+        assert (model.eval()(images).argmax(1) == label).float().mean() > 0.85
 
 
 @pytest.mark.parametrize(
@@ -180,8 +172,10 @@ def test_the_most_likely_class_is_argmax_and_the_first_of_equals():
 
 
 def test_enet_has_the_sizes_and_types_of_the_papers_table_1():
-    assert count_parameters(ENet(21)) == 361_724
-    table = architecture_table(ENet(21), (512, 512)).set_index("name")
+    with torch.device("meta"):
+        model = ENet(21)
+    assert count_parameters(model) == 361_724
+    table = architecture_table(model, (512, 512)).set_index("name")
     rows = {
         "initial": (16, 256), "bottleneck1.0": (64, 128), "bottleneck1.4": (64, 128), "bottleneck2.0": (128, 64),
         "bottleneck2.8": (128, 64), "bottleneck3.8": (128, 64), "bottleneck4.0": (64, 128), "bottleneck4.2": (64, 128),
@@ -210,8 +204,9 @@ def test_enets_dropout_and_activations_follow_the_paper():
     assert not any(map(has_prelu, (model.up4, model.stage4, model.up5, model.stage5)))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("dtype", "layout"), [(torch.float64, torch.channels_last), (torch.bfloat16, torch.contiguous_format)]
+)
 def test_prelu_is_pytorchs(dtype, layout):
     own, theirs = PReLU(5), nn.PReLU(5)
     with torch.no_grad():
@@ -230,20 +225,16 @@ def test_prelu_is_pytorchs(dtype, layout):
         assert torch.allclose(mine, reference, rtol=1e-12 if dtype == torch.float64 else 2e-2)
 
 
-def test_the_shipped_enet_loads():
-    model, checkpoint = load_model(home() / "report" / "runs" / "enet_camvid")
-    assert isinstance(model, ENet) and model.num_classes == len(checkpoint["class_names"]) == 11
-
-
 # R2U-Net
 
 
 def test_r2unet_has_the_size_of_the_public_implementation_and_the_u_of_the_paper():
-    model = R2UNet(19)
+    with torch.device("meta"):
+        model, per_step = R2UNet(19), R2UNet(19, step_norm="per_step")
     assert count_parameters(model) == 39_092_563
     # each level has a unit down and, but for the last, one up, of two recurrent convolutions each; 2 further steps
     channels = 2 * (2 * (64 + 128 + 256 + 512) + 1024)
-    assert count_parameters(R2UNet(19, step_norm="per_step")) == 39_092_563 + 2 * 2 * channels
+    assert count_parameters(per_step) == 39_092_563 + 2 * 2 * channels
     table = architecture_table(model, (512, 512)).set_index("name")
     sides = {"encoder1": 512, "encoder2": 256, "encoder3": 128, "encoder4": 64, "encoder5": 32}
     sides |= {"decoder4": 64, "decoder3": 128, "decoder2": 256, "decoder1": 512, "classifier": 512}
@@ -252,9 +243,8 @@ def test_r2unet_has_the_size_of_the_public_implementation_and_the_u_of_the_paper
     assert {name: table.loc[name, "channels"] for name in channels} == channels
 
 
-@pytest.mark.parametrize("step_norm", ["shared", "per_step"])
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_the_recurrence_follows_its_equation(steps, step_norm):
+@pytest.mark.parametrize(("steps", "step_norm"), [(1, "shared"), (3, "shared"), (2, "per_step")])
+def test_the_recurrence_follows_its_equation_and_units_are_residual(steps, step_norm):
     layer, u = RecurrentConv(4, steps, step_norm).eval(), torch.randn(2, 4, 9, 11)
     for norm in layer.norms:
         nn.init.uniform_(norm.weight), nn.init.uniform_(norm.running_mean)
@@ -273,8 +263,6 @@ def test_the_recurrence_follows_its_equation(steps, step_norm):
         assert torch.allclose(state, value, atol=1e-5)
     assert torch.equal(layer(u), layer.states(u)[-1])
 
-
-def test_units_are_residual():
     unit, x = RecurrentResidualUnit(3, 5, 2).eval(), torch.randn(1, 3, 8, 8)
     projected = unit.project(x)
     assert torch.allclose(unit(x) - projected, unit.recurrent(projected), atol=1e-6)
@@ -298,7 +286,8 @@ def test_checkpointing_gives_the_same_gradients_and_statistics(step_norm):
 
 
 def test_pspnet_has_the_published_size_and_keeps_an_eighth_of_the_input():
-    model = PSPNet(19)
+    with torch.device("meta"):
+        model = PSPNet(19)
     assert (count_parameters(model), count_parameters(model.backbone)) == (51_444_710, 23_631_808)
     table = architecture_table(model, (512, 512)).set_index("name")
     assert dict(table["height"][["layer1", "layer2", "layer3", "layer4", "fuse"]]) == {
@@ -320,18 +309,20 @@ def test_the_pyramid_appends_the_means_of_its_cells():
 
 
 def test_the_auxiliary_head_is_for_training_and_adds_its_weights_alone():
-    model, images = PSPNet(5, "resnet18"), torch.randn(2, 3, 48, 64)
+    model, images = PSPNet(5, "resnet10t"), torch.randn(2, 3, 48, 64)
     outputs = model.train()(images)
     assert outputs.auxiliary.shape == outputs.logits.shape == (2, 5, 6, 8)  # an eighth: the loss has them grow
-    without = PSPNet(5, "resnet18", aux=False)
+    without = PSPNet(5, "resnet10t", aux=False)
     names = set(model.state_dict()) - set(without.state_dict())
     assert names and all(name.startswith("auxiliary.") for name in names)
     without.load_state_dict(model.state_dict(), strict=False)
     assert torch.equal(without.eval()(images), model.eval()(images))
+    with pytest.raises(ValueError, match="at least 2 images.*batch_size"):
+        model.train()(images[:1])
 
 
 def test_the_backbone_learns_at_a_tenth_of_the_rate():
-    model = PSPNet(5, "resnet18")
+    model = PSPNet(5, "resnet10t")
     optimizer = build_optimizer(Experiment(model="pspnet", learning_rate=0.01), model)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert len(rates) == len(list(model.parameters()))
@@ -339,14 +330,7 @@ def test_the_backbone_learns_at_a_tenth_of_the_rate():
     assert {rates[id(p)] for name, p in model.named_parameters() if not name.startswith("backbone")} == {0.01}
 
 
-def test_a_batch_of_one_is_refused_in_training_and_welcome_otherwise():
-    model, image = PSPNet(5, "resnet18"), torch.randn(1, 3, 48, 64)
-    with pytest.raises(ValueError, match="at least 2 images.*batch_size"):
-        model.train()(image)
-    assert model.eval()(image).shape == (1, 5, 48, 64)
-
-
-@pytest.mark.parametrize("backbone", ["resnet34", "resnet26d", "mobilenetv3_small_050"])
+@pytest.mark.parametrize("backbone", ["resnet26d", "mobilenetv3_small_050"])
 def test_other_backbones_serve(backbone):
     model = PSPNet(5, backbone)
     assert model.eval()(torch.randn(1, 3, 50, 70)).shape == (1, 5, 50, 70)
@@ -356,25 +340,17 @@ def test_other_backbones_serve(backbone):
 
 def test_pretrained_weights_reach_the_backbone_where_they_are_asked_for(tmp_path):
     """timm reads a folder as it reads the hub: the file that it downloads, and a description of it."""
-    source = timm.create_model("resnet18", num_classes=3)
-    torch.save(source.state_dict(), tmp_path / "pytorch_model.bin")
-    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet18", "num_classes": 3}))
-    arguments, weight = {"backbone": f"local-dir:{tmp_path}"}, source.layer4[1].conv2.weight
+    source = timm.create_model("resnet10t", num_classes=3)
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet10t", "num_classes": 3}))
+    arguments, weight = {"backbone": f"local-dir:{tmp_path}"}, source.layer4[0].conv2.weight
 
     def loaded(**options) -> bool:
-        return torch.equal(build_model("pspnet", 5, **options).backbone.layer4[1].conv2.weight, weight)
+        return torch.equal(build_model("pspnet", 5, **options).backbone.layer4[0].conv2.weight, weight)
+
+    with pytest.raises(WeightsError, match='"pretrained": false'):  # no file of weights
+        loaded(arguments=arguments | {"pretrained": True})
+    torch.save(source.state_dict(), tmp_path / "pytorch_model.bin")
 
     assert loaded(arguments=arguments | {"pretrained": True})
     assert not loaded(arguments=arguments)
     assert not loaded(arguments=arguments | {"pretrained": True}, pretrained=False)  # a checkpoint's own will follow
-
-
-def test_weights_that_cannot_be_had_are_an_error_with_the_fix(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet18", "num_classes": 3}))
-    with pytest.raises(WeightsError, match='"pretrained": false'):
-        PSPNet(5, f"local-dir:{tmp_path}", pretrained=True)
-
-
-@pytest.mark.parametrize("name", ["pspnet_cityscapes", "pspnet_camvid", "pspnet_cityscapes_short"])
-def test_presets_that_mean_pretrained_weights_say_so(name):
-    assert Experiment.load(name).model_arguments == {"pretrained": True}
