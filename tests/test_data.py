@@ -344,18 +344,19 @@ def closed_to_others(path: Path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no such users")
-@pytest.mark.parametrize("place", ["", f"JPEGImages/{NAME}.jpg", LIST])
-def test_what_may_not_be_read_is_named_and_hides_no_other_folder(monkeypatch, place):
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)  # unlike tmp_path, one that every user may enter
-        folder.chmod(0o755)
-        closed = layouts.write_voc(folder) / place
-        layouts.write_camvid(folder / "good" / "camvid")
-        monkeypatch.setenv("NNTI_DATA", f"{folder / 'VOCdevkit/VOC2012'}{os.pathsep}{folder / 'good'}")
-        with closed_to_others(closed):
+@pytest.mark.parametrize(
+    ("name", "place"), [("voc", ""), ("voc", f"JPEGImages/{NAME}.jpg"), ("voc", LIST), ("folder", "masks/park")]
+)
+def test_what_may_not_be_read_is_named_and_hides_no_other_folder(monkeypatch, name, place):
+    with tempfile.TemporaryDirectory() as folder:  # unlike tmp_path, one that every user may enter
+        Path(folder).chmod(0o755)
+        top = {"voc": layouts.write_voc, "folder": layouts.write_folder}[name](Path(folder, "data"))
+        layouts.write_camvid(Path(folder, "good", "camvid"))
+        monkeypatch.setenv("NNTI_DATA", f"{top}{os.pathsep}{folder}/good")
+        with closed_to_others(top / place):
             with pytest.raises(DataError, match="permission denied.*chmod") as raised:
-                VOC("train")[0]
-            assert str(closed) in str(raised.value)
+                load_dataset(name, "train", top)[0]
+            assert str(top / place) in str(raised.value)
             assert available("camvid")
 
 
