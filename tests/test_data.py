@@ -53,11 +53,11 @@ def assert_reads(dataset, expected):
 # VOC and SBD
 
 
-@pytest.mark.parametrize("split", ["train", "val", "trainval"])
-def test_voc_reads_what_torchvision_reads(root, split):
+def test_voc_reads_what_torchvision_reads(root):
     layouts.write_voc(root)
-    reference = torchvision.datasets.VOCSegmentation(root, year="2012", image_set=split, download=False)
-    assert_reads(VOC(split), reference)
+    for split in ("train", "val", "trainval"):
+        reference = torchvision.datasets.VOCSegmentation(root, year="2012", image_set=split, download=False)
+        assert_reads(VOC(split), reference)
 
 
 @pytest.mark.parametrize("layout", ["", "VOCdevkit/VOC2012", "voc/VOC2012", "VOC2012_train_val/VOC2012_train_val"])
@@ -66,26 +66,20 @@ def test_voc_is_found_in_the_usual_layouts(root, layout):
     assert VOC("val").root == root / layout and names(VOC("val", root)) == layouts.VOC_VAL
 
 
-@pytest.mark.parametrize("place", ["sbd", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/SBD"])
+@pytest.mark.parametrize("place", ["sbd", "benchmark_RELEASE/dataset", "VOCdevkit/VOC2012/SBD", "ready PNGs"])
 def test_train_aug_is_voc_train_and_sbd_without_voc_val(root, place):
-    voc, sbd = layouts.write_voc(root), layouts.write_sbd(root / place)
+    voc, sbd = layouts.write_voc(root), root / place
+    if place == "ready PNGs":
+        layouts.write_segmentation_class_aug(voc)
+    else:
+        layouts.write_sbd(sbd)
     dataset = VOC("train_aug", root)
     assert names(dataset) == layouts.TRAIN_AUG
     for name, (image, label) in zip(layouts.TRAIN_AUG, dataset, strict=True):
         np.testing.assert_array_equal(label, layouts.train_aug_label(name))
         assert image.shape[1:] == label.shape
-    assert {image.parent for image, _ in dataset.files} == {voc / "JPEGImages", sbd / "img"}
-    for path in sbd.glob("img/*"):  # the real VOC has all of SBD's images
-        shutil.copy(path, voc / "JPEGImages")
-    assert {image.parent for image, _ in VOC("train_aug", root).files} == {voc / "JPEGImages"}
-
-
-def test_a_ready_segmentation_class_aug_gives_the_same_train_aug(root):
-    layouts.write_segmentation_class_aug(layouts.write_voc(root))
-    dataset = VOC("train_aug")
-    assert names(dataset) == layouts.TRAIN_AUG and dataset.files[-1][1].parent.name == "SegmentationClassAug"
-    for name, (_, label) in zip(layouts.TRAIN_AUG, dataset, strict=True):
-        np.testing.assert_array_equal(label, layouts.train_aug_label(name))
+    images = {voc / "JPEGImages", sbd / "img"} if sbd.exists() else {voc / "JPEGImages"}
+    assert {image.parent for image, _ in dataset.files} == images
 
 
 def test_sbd_labels_are_what_torchvision_reads(root):

