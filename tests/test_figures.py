@@ -15,8 +15,8 @@ from nnti import figures
 from nnti.data import VOC, CamVid, SegmentationDataset
 from nnti.experiment import Experiment
 from nnti.figures.pictures import DISTINCT, void_color
-from nnti.figures.style import RUN_COLORS, WIDTH, bare_page
-from nnti.models import ENet
+from nnti.figures.style import RUN_COLORS, WIDTH
+from nnti.models import R2UNet
 from nnti.training.optimizer import poly
 from nnti.training.run_folder import RunFolder
 
@@ -99,23 +99,18 @@ def test_curves_are_twelve_lettered_panels_of_the_history():
     assert figure.axes[8].lines[0].get_xydata()[0].tolist() == [0, 0.1]  # the untrained network
 
 
-def test_runs_differ_in_colour_line_and_marker():
-    lines = figures.learning_rate({str(n): history() for n in range(4)}, "").axes[0].lines
-    for look in ("get_color", "get_linestyle", "get_marker"):
-        assert len({str(getattr(line, look)()) for line in lines}) == 4
-
-
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_a_run_that_has_just_begun(epochs):
     figure = figures.curves({"run": history(epochs)}, "")
     assert ("not measured yet" in [text.get_text() for text in figure.axes[0].texts]) == (epochs == 0)
     figures.learning_rate({"run": history(epochs)}, "").draw_without_rendering()
-    figure.draw_without_rendering()
 
 
 def test_learning_rates_are_the_histories_and_the_training_loops():
-    (axes,) = figures.learning_rate({"run": history()}, "").axes
-    np.testing.assert_array_equal(axes.lines[0].get_ydata(), history()["learning_rate"][1:])
+    lines = figures.learning_rate({str(n): history() for n in range(4)}, "").axes[0].lines
+    np.testing.assert_array_equal(lines[0].get_ydata(), history()["learning_rate"][1:])
+    for look in ("get_color", "get_linestyle", "get_marker"):  # runs differ in all three
+        assert len({str(getattr(line, look)()) for line in lines}) == 4
     experiment = Experiment(epochs=3, learning_rate=0.02, power=0.9)
     line = figures.poly_schedule(experiment, 5).axes[0].lines[0]
     assert line.get_ydata() == pytest.approx([0.02 * poly(step, 15, 0.9) for step in range(15)])
@@ -180,7 +175,7 @@ def test_triptychs_show_image_truth_and_prediction(dataset):
     assert "all void" in texts
 
 
-@pytest.mark.parametrize("count", [1, 3, 8, 12])
+@pytest.mark.parametrize("count", [1, 12])
 def test_any_number_of_rows_fits_the_page_without_overlap(dataset, count):
     figure = figures.triptychs(triples(dataset, count), dataset, "title")
     assert figure.get_figwidth() == WIDTH and figure.get_figheight() < 1.45 * WIDTH
@@ -194,15 +189,12 @@ def test_several_predictions_and_wrong_samples(dataset):
     columns = ("image", "ground truth", "ENet", "PSPNet")
     figure = figures.triptychs([(image, label, prediction, prediction)], dataset, "", columns, scores=False)
     assert len(figure.axes) == 4 and not any("IoU" in text.get_text() for text in figure.texts)
-    with pytest.raises(ValueError, match="3 pictures for 4 columns"):
-        figures.triptychs([(image, label, prediction)], dataset, "", columns)
-    with pytest.raises(ValueError, match="sizes"):
-        figures.triptychs([(image, label, prediction[:-1])], dataset, "")
-    with pytest.raises(ValueError, match="empty"):
-        figures.triptychs([], dataset, "")
+    for samples, message in (([(image, label, prediction)], "3 pictures for 4 columns"), ([], "empty")):
+        with pytest.raises(ValueError, match=message):
+            figures.triptychs(samples, dataset, "", columns)
 
 
-@pytest.mark.parametrize("count", [1, 6, 11])
+@pytest.mark.parametrize("count", [1, 11])
 def test_the_gallery_fills_the_page(dataset, count):
     image, label = dataset[0]
     crops = [(image.float()[:, :20, :20] + 0.3, label[:20, :20].long())] * count
@@ -211,16 +203,6 @@ def test_the_gallery_fills_the_page(dataset, count):
     assert len(boxes) == 2 + count and max(box.x1 for box in boxes) == pytest.approx(1, abs=0.02)
     assert boxes[1].y0 == pytest.approx(min(box.y0 for box in boxes[2:]), abs=0.01)
     np.testing.assert_array_equal(pictures(figure)[2], figures.overlay(*crops[0], dataset))
-
-
-def test_a_photo_beside_what_was_found(dataset):
-    image, prediction = dataset[0][0], torch.full((30, 40), 2, dtype=torch.uint8)
-    checkpoint = {"experiment": {"dataset": "toy"}, "class_names": dataset.class_names, "palette": dataset.palette}
-    figure = figures.segmented_photo(image, prediction, figures.Classes.of(checkpoint), "a photo")
-    photo, found = pictures(figure)
-    np.testing.assert_array_equal(photo, image.permute(1, 2, 0))
-    np.testing.assert_array_equal(found, figures.overlay(image, prediction, dataset))
-    assert legend_labels(figure) == ["car"]
 
 
 # classes and errors
@@ -283,80 +265,55 @@ def test_names_of_classes_stay_on_the_page(long):
 # files and titles
 
 
-def test_saved_files_are_the_same_every_time(tmp_path, dataset, monkeypatch):
+def test_saved_files_are_the_same_every_time_and_arguments_stay_as_they_were(tmp_path, dataset, monkeypatch):
     monkeypatch.setenv("NNTI_FIGURES", str(tmp_path / "b"))
-    drawn = [figures.triptychs(triples(dataset, 1), dataset, "title") for _ in "ab"]
+    settings, samples = dict(matplotlib.rcParams), triples(dataset, 1)
+    before = [tensor.clone() for tensor in samples[0]]
+    drawn = [figures.triptychs(samples, dataset, "title") for _ in "ab"]
     first, second = figures.save(drawn[0], "x", tmp_path / "new" / "a"), figures.save(drawn[1], "x")
     assert [path.name for path in first] == ["x.png", "x.pdf"] and second == [tmp_path / "b" / p.name for p in first]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert first[1].read_bytes().startswith(b"%PDF") and b"CreationDate" not in first[1].read_bytes()
     with Image.open(first[0]) as png:
         assert set(png.info) <= {"dpi"} and png.width == round(200 * WIDTH)
-    assert drawn[0]._repr_png_().startswith(b"\x89PNG")  # as notebooks show it
-
-
-def test_arguments_and_settings_stay_as_they_were(dataset):
-    settings = dict(matplotlib.rcParams)
-    frame, samples, counts = history(), triples(dataset), np.array([3, 2, 1, 0])
-    before = [tensor.clone() for sample in samples for tensor in sample]
+    frame, counts = history(), np.array([3, 2, 1, 0])
     figures.curves({"run": frame}, "")
-    figures.triptychs(samples, dataset, "")
-    figures.augmentation_gallery(*samples[0][:2], [samples[0][:2]], dataset, "")
     figures.class_frequencies(counts, dataset, "")
     pd.testing.assert_frame_equal(frame, history())
-    assert all(torch.equal(a, b) for a, b in zip(before, [t for sample in samples for t in sample], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, samples[0], strict=True))
     assert counts.tolist() == [3, 2, 1, 0] and dict(matplotlib.rcParams) == settings
-
-
-def record(**changes):
-    result = {"images": 1, **measured(0.5), "iou_per_class": [0.9, None, *[0.5] * 9]}
-    return {
-        "name": "toy",
-        "experiment": Experiment(name="toy", dataset="camvid", precision="float32").to_dict(),
-        "data": {"title": "CamVid", "train_images": 3, "val_images": 1, "class_names": list(CamVid.class_names)},
-        "best_epoch": 6,
-        **changes,
-        "validation": {protocol: {"protocol": protocol, **result} for protocol in ("report", "full")},
-    }
 
 
 def test_a_run_is_drawn_as_far_as_its_files_allow(tmp_path, monkeypatch):
     def drawn():
-        return {path.name for path in figures.render_run(run, tmp_path / "out", progress=False)}
+        return {path.stem for path in figures.render_run(run, tmp_path / "out", progress=False)}
 
-    def files(*kinds):
-        return {f"folder_{kind}.{end}" for kind in kinds for end in ("png", "pdf")}
-
-    run = RunFolder(tmp_path / "runs" / "folder")
-    run.write_experiment(Experiment(name="toy", dataset="camvid", precision="float32"))
+    names = list(CamVid.class_names)
+    settings = {"dataset": "camvid", "precision": "float32", "model": "r2unet", "model_arguments": {"widths": [4, 6]}}
+    experiment = Experiment(name="toy", **settings)
+    data = {"title": "CamVid", "train_images": 3, "val_images": 1, "class_names": names}
+    record = {"name": "toy", "experiment": experiment.to_dict(), "data": data, "best_epoch": 6}
+    assert figures.run_title(record) == "toy: R2U-Net on CamVid (3 train / 1 val images)"
+    run = RunFolder(tmp_path / "runs" / "a")
+    run.write_experiment(experiment)
     run.write_history(history().to_dict("records"))
     assert drawn() == set()
-    unfinished = record()
-    del unfinished["validation"]
-    run.write_record(unfinished)
-    assert drawn() == files("curves", "learning_rate")
-    run.write_record(record())
-    trained = {"experiment": record()["experiment"], "class_names": list(CamVid.class_names), "epoch": 6}
-    run.save(run.best, {**trained, "palette": CamVid.palette.tolist(), "model": ENet(11).state_dict()})
+    run.write_record(record)
+    assert drawn() == {"a_curves", "a_learning_rate"}
+    result = {"images": 1, **measured(0.5), "iou_per_class": [0.9, None, *[0.5] * 9]}
+    run.write_record(record | {"validation": {name: {"protocol": name, **result} for name in ("report", "full")}})
+    trained = {"experiment": record["experiment"], "class_names": names, "epoch": 6}
+    model = R2UNet(11, (4, 6)).state_dict()
+    run.save(run.best, {**trained, "palette": CamVid.palette.tolist(), "model": model})
     monkeypatch.setenv("NNTI_DATA", str(tmp_path / "none"))
-    before = {path: path.read_bytes() for path in run.path.iterdir()}
-    always = files("curves", "learning_rate", "per_class_iou")
-    assert drawn() == always
+    without_data = {"a_curves", "a_learning_rate", "a_per_class_iou"}
+    assert drawn() == without_data
     write_camvid(tmp_path / "data" / "CamVid")
     monkeypatch.setenv("NNTI_DATA", str(tmp_path / "data"))
-    assert drawn() == always | files("triptychs")
-    assert before == {path: path.read_bytes() for path in run.path.iterdir()}
     counts = {"pixels": [10, 20], "errors": [5, 2], "mean_iou_beyond": [0.5, 0.6]}
     images = [{"image": "0016E5_07959", "mean_iou": 0.3}]
-    where = {"split": "val", "epoch": 6, "class_names": list(CamVid.class_names), "matrix": np.eye(11).tolist()}
+    where = {"split": "val", "epoch": 6, "class_names": names, "matrix": np.eye(11).tolist()}
     run.write_analysis({**where, "images": images, "boundary": counts, "void": counts, "left_out": [0, 2]})
-    assert drawn() == always | files("triptychs", "confusion", "error_distances", "best_and_worst")
-
-
-def test_titles_name_model_data_and_images():
-    assert figures.run_title(record()) == "toy: ENet on CamVid (3 train / 1 val images)"
-    miniature = record(data={"title": "VOC miniature (drawn)", "train_images": 9, "val_images": 3})
-    assert figures.run_title(miniature, "try") == "try: ENet on VOC miniature (drawn; 9 train / 3 val images)"
-    words = " ".join(["word"] * 30)
-    lines = bare_page(1, words)[0].get_suptitle().split("\n")
-    assert len(lines) == 2 and " ".join(lines) == words and abs(len(lines[0]) - len(lines[1])) < 20
+    before = {path: path.read_bytes() for path in run.path.iterdir()}
+    assert drawn() == without_data | {"a_triptychs", "a_confusion", "a_error_distances", "a_best_and_worst"}
+    assert before == {path: path.read_bytes() for path in run.path.iterdir()}

@@ -36,11 +36,10 @@ class Chain(nn.Module):
 MODELS = {
     "enet": lambda: ENet(21),
     "r2unet": lambda: R2UNet(19, widths=(4, 8, 16, 32)),
-    "pspnet": lambda: PSPNet(19, backbone="resnet18", pretrained=False),
-    "one": lambda: Chain(1),
+    "pspnet": lambda: PSPNet(19, backbone="resnet10t"),
     "many": lambda: Chain(30, {at: (f"part{at - 1}", f"part{at - 2}") for at in range(2, 30)}),
 }
-PUBLISHED = {"enet": MODELS["enet"], "r2unet": lambda: R2UNet(19), "pspnet": lambda: PSPNet(19, pretrained=False)}
+PUBLISHED = {"enet": MODELS["enet"], "r2unet": lambda: R2UNet(19), "pspnet": lambda: PSPNet(19)}
 
 
 def build(name):
@@ -105,8 +104,8 @@ def test_arrows_are_the_inputs_that_the_model_declares(model):
         assert arrow.text == (nodes[arrow.reader].reads[arrow.source] if skip else "")
 
 
-@pytest.mark.parametrize("size", [(512, 1024), (33, 47)])
-def test_nothing_overlaps(model, size):
+@pytest.mark.parametrize("model", ["r2unet", "pspnet", "many"], indirect=True)
+def test_nothing_overlaps(model, size=(33, 47)):
     assert_readable(figures.architecture_figure(model, "a title that is not so short, for a figure of a network", size))
     for one, two in itertools.combinations(arrange(model_graph(model, size), WIDTH).slabs, 2):
         for a, b in itertools.product(one.boxes, two.boxes):  # slabs and labels
@@ -115,18 +114,13 @@ def test_nothing_overlaps(model, size):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_networks_fit_the_page(name):
-    figure = figures.architecture_figure(PUBLISHED[name](), "title")
+    with torch.device("meta"):  # shapes are enough
+        model = PUBLISHED[name]()
+    figure = figures.architecture_figure(model, "title")
     assert figure.get_figwidth() == pytest.approx(WIDTH, rel=0.01) and figure.get_figheight() < WIDTH
     indices = {"indices16×128×128", "indices64×64×64"}  # that ENet's poolings hand to its unpoolings
     assert indices & set(labels(figure)) == (indices if name == "enet" else set())
     assert_readable(figure)
-
-
-def test_slabs_grow_with_the_maps():
-    slabs = arrange(model_graph(build("enet"), (256, 512)), WIDTH).slabs
-    for one, two in itertools.combinations(slabs, 2):
-        (c1, h1, w1), (c2, h2, w2) = one.node.shape, two.node.shape
-        assert (one.height < two.height, one.back < two.back, one.width < two.width) == (h1 < h2, w1 < w2, c1 < c2)
 
 
 def test_a_u_has_a_line_per_size_and_other_networks_have_one():
@@ -135,7 +129,11 @@ def test_a_u_has_a_line_per_size_and_other_networks_have_one():
         lines.setdefault(slab.node.shape[1], set()).add(round(slab.y, 6))
     heights = [max(lines[size]) for size in sorted(lines)]
     assert all(len(line) == 1 for line in lines.values()) and heights == sorted(heights) and len(heights) == 4
-    assert len({round(slab.y, 6) for slab in arrange(model_graph(build("enet"), SIZE), WIDTH).slabs}) == 1
+    slabs = arrange(model_graph(build("enet"), (256, 512)), WIDTH).slabs
+    assert len({round(slab.y, 6) for slab in slabs}) == 1
+    for one, two in itertools.combinations(slabs, 2):  # they grow with the maps
+        (c1, h1, w1), (c2, h2, w2) = one.node.shape, two.node.shape
+        assert (one.height < two.height, one.back < two.back, one.width < two.width) == (h1 < h2, w1 < w2, c1 < c2)
 
 
 def test_a_head_for_training_only_is_dashed():
@@ -155,7 +153,7 @@ def test_equal_blocks_share_a_slab_unless_somebody_reads_between():
     assert summarize_kinds(["", "dilated 2", "dilated 4", ""]) == "2 × regular, dilated 2, dilated 4"
 
 
-@pytest.mark.parametrize(("steps", "step_norm"), [(1, "shared"), (2, "per_step"), (4, "shared"), (4, "per_step")])
+@pytest.mark.parametrize(("steps", "step_norm"), [(2, "shared"), (4, "per_step")])
 def test_the_recurrence_shows_each_step(steps, step_norm):
     figure = figures.recurrence_figure(steps, step_norm)
     texts = labels(figure)
@@ -203,21 +201,14 @@ def test_pooled_maps_show_cells_as_large_as_they_are(image):
         figures.pooled_maps(ENet(2), image, "")
 
 
-DRAWINGS = {
-    "enet": lambda model, image: figures.architecture_figure(model, "title", SIZE),
-    "r2unet": lambda model, image: figures.feature_steps(model, image, "title"),
-    "pspnet": lambda model, image: figures.pooled_maps(model, image, "title"),
-}
-
-
-@pytest.mark.parametrize("name", DRAWINGS)
-def test_same_bytes_and_the_model_as_it_was(name, image, tmp_path):
+@pytest.mark.parametrize("name", ["enet", "r2unet", "pspnet"])
+def test_drawing_changes_nothing(name, image):
+    draw = {"r2unet": figures.feature_steps, "pspnet": figures.pooled_maps}
     model, before = build(name).train(), image.clone()
     next(model.children()).eval()  # some parts in another mode
     modes = [module.training for module in model.modules()]
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    first, second = (figures.save(DRAWINGS[name](model, image), "x", tmp_path / part) for part in "ab")
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    draw[name](model, image, "title") if name in draw else figures.architecture_figure(model, "title", SIZE)
     assert torch.equal(image, before)
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
     assert [module.training for module in model.modules()] == modes

@@ -49,9 +49,10 @@ class Plain(nn.Module):
 
 @pytest.fixture
 def plain(tiny, monkeypatch) -> Experiment:
-    """Three epochs of two steps with `Plain` in ENet's place."""
+    """Two epochs of two steps with `Plain` in ENet's place."""
     monkeypatch.setitem(nnti.models.MODELS, "enet", Plain)
-    return tiny.replace(model="enet", model_arguments={}, batch_size=2, class_weighting="enet", learning_rate=0.05)
+    settings = {"batch_size": 2, "epochs": 2, "class_weighting": "enet", "learning_rate": 0.05}
+    return tiny.replace(model="enet", model_arguments={}, **settings)
 
 
 class Terminated(Monitor):
@@ -82,10 +83,9 @@ def _rank(rank: int, port: int, experiment: Experiment, folder: Path, stopped_at
     torch.set_num_threads(1)
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()})
-    if not experiment.model_arguments:
-        nnti.models.MODELS["enet"] = Plain
+    nnti.models.MODELS["enet"] = Plain
     run = fit(experiment, folder, progress=False)
-    if rank == 1 and stopped_at is not None:  # the signal reaches the second process alone
+    if rank == 1 and stopped_at:  # the signal reaches the second process alone
         run.monitors.members.append(Terminated(*stopped_at))
     list(run)
 
@@ -114,29 +114,23 @@ def assert_close(one: Path, other: Path) -> None:
 
 def test_two_processes_compute_what_one_does_and_each_goes_on_with_the_others_run(plain, tmp_path):
     """Gradients, class weights, auxiliary head and metrics, although the shares of a batch differ in void pixels."""
-    alone(plain, tmp_path / "one")
-    assert two(plain, tmp_path / "two") == [0, 0]
-    assert_close(tmp_path / "one", tmp_path / "two")
-    record = RunFolder(tmp_path / "two").record()
-    assert (record["processes"], len(record["sessions"])) == (2, 1)
-
-    next(iter(fit(plain, tmp_path / "changed", progress=False)))
-    assert two(plain, tmp_path / "changed", stopped_at=(2, 1))[1] == 128 + signal.SIGTERM
-    saved = load_checkpoint(tmp_path / "changed" / "last.pt")
-    assert (saved["epoch"], saved["partial"]["step"]) == (1, 1)  # both have stopped, and the sums are those of both
-    sessions = alone(plain, tmp_path / "changed").record()["sessions"]
-    assert_close(tmp_path / "one", tmp_path / "changed")
-    assert [(one["epoch"], one["step"], one["processes"]) for one in sessions] == [(1, 0, 1), (2, 0, 2), (2, 1, 1)]
-
-
-def test_networks_with_normalisation_and_checkpointed_activations_train_in_two_processes(tiny, tmp_path):
-    arguments = {"widths": [4, 6], "checkpoint_activations": True}
-    assert two(tiny.replace(model_arguments=arguments, batch_size=4, epochs=1), tmp_path / "a") == [0, 0]
-    assert RunFolder(tmp_path / "a").finished
+    one, changing = tmp_path / "one", tmp_path / "changing"
+    alone(plain, one)
+    assert two(plain, changing, stopped_at=(1, 1))[1] == 128 + signal.SIGTERM
+    saved = load_checkpoint(changing / "last.pt")
+    assert (saved["epoch"], saved["partial"]["step"]) == (0, 1)  # both have stopped, and the sums are those of both
+    next(iter(fit(plain, changing, progress=False)))
+    assert two(plain, changing) == [0, 0]
+    assert_close(one, changing)
+    record = RunFolder(changing).record()
+    places = [(session["epoch"], session["step"], session["processes"]) for session in record["sessions"]]
+    assert places == [(1, 0, 2), (1, 1, 1), (2, 0, 2)] and record["processes"] == 2
 
 
 def test_torchrun_starts_the_command_line_and_one_process_speaks(tiny, tmp_path):
-    tiny.replace(batch_size=2, epochs=1).save(tmp_path / "tiny.json")
+    """With normalisation, whose statistics are each process's own here, and with checkpointed activations."""
+    arguments = {"widths": [4, 6], "checkpoint_activations": True}
+    tiny.replace(model_arguments=arguments, batch_size=4, epochs=1).save(tmp_path / "tiny.json")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "nnti"]
     command += ["train", str(tmp_path / "tiny.json"), "--quiet", "--run-dir", str(tmp_path / "a")]
     done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
@@ -157,8 +151,7 @@ def test_the_shares_of_a_batch_together_are_the_batch(tiny):
         batches(0, 3)
 
 
-@pytest.mark.parametrize("protocol", ["report", "full"])
-@pytest.mark.parametrize("processes", [2, 3, 7])
+@pytest.mark.parametrize(("protocol", "processes"), [("report", 2), ("full", 3), ("report", 7)])
 def test_each_validation_image_is_measured_once(tiny, protocol, processes):
     share = partial(val_loader, tiny, load_split(tiny, "trainval"), CPU, protocol, processes=processes)
     found = [index for rank in range(processes) for batch in share(rank=rank) for index in batch.indices]

@@ -9,7 +9,6 @@ import time
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -24,7 +23,7 @@ from nnti.training.loop import Fit, fit
 from nnti.training.monitors import Monitor
 from nnti.training.run_folder import RunFolder, find_run, write_evaluation
 
-KILLS = int(os.environ.get("NNTI_KILLS", 4))  # 20 make a thorough check
+KILLS = int(os.environ.get("NNTI_KILLS", 3))  # 20 make a thorough check
 TIMES = {"train_seconds", "val_seconds", "seconds_per_epoch", "images_per_second"}
 # a server process that has imported everything: each training is a fresh copy of it, started in a moment
 SERVER = multiprocessing.get_context("forkserver")
@@ -35,6 +34,22 @@ def train(experiment: Experiment, folder: Path, **options) -> Fit:
     run = fit(experiment, folder, progress=False, **options)
     list(run)
     return run
+
+
+@pytest.fixture
+def two_epochs(tiny) -> Experiment:
+    return tiny.replace(epochs=2, checkpoint_every="2 steps")
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture
+def whole(two_epochs, module_folder) -> Path:
+    """The folder of `two_epochs` trained without a break, once for all tests: a finished run is not trained again."""
+    return train(two_epochs, module_folder).run.path
 
 
 def one_epoch(experiment: Experiment, folder: Path) -> RunFolder:
@@ -106,21 +121,15 @@ def place(folder: Path) -> tuple[int, int]:
 
 def test_killed_at_random_moments_it_ends_in_the_same_bits(tiny, tmp_path):
     """Dropout included; each life gets some steps further, then is killed within the next tenths of a second."""
-    experiment = tiny.replace(
-        model="enet",
-        model_arguments={},
-        epochs=max(3, KILLS // 2),
-        val_every=2,
-        keep_every=3,
-        checkpoint_every="2 steps",
-    )
+    settings = {"epochs": max(2, KILLS // 2), "val_every": 2, "keep_every": 2, "checkpoint_every": "2 steps"}
+    experiment = tiny.replace(model="enet", model_arguments={}, **settings)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     first = train_alone(experiment, whole)
     moments = random.Random(0)
     for _ in range(KILLS):
         before, process = place(cut), train_alone(experiment, cut)
         while place(cut) == before and process.is_alive():
-            time.sleep(0.01)
+            time.sleep(0.05)
         process.join(moments.uniform(0, 0.4))
         process.kill()
         process.join()
@@ -130,27 +139,41 @@ def test_killed_at_random_moments_it_ends_in_the_same_bits(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [flip, lambda path: os.truncate(path, 999), Path.unlink], ids=["bit", "cut", "gone"])
-def test_without_a_whole_last_checkpoint_it_goes_on_from_the_one_before_to_the_same_bits(tiny, tmp_path, damage):
-    tiny = tiny.replace(epochs=2, checkpoint_every="2 steps")
-    train(tiny, tmp_path / "whole")
-    folder = one_epoch(tiny, tmp_path / "cut")
+def test_without_a_whole_last_checkpoint_it_goes_on_from_the_one_before_to_the_same_bits(
+    two_epochs, tmp_path, whole, damage
+):
+    folder = one_epoch(two_epochs, tmp_path / "cut")
     damage(folder.last)
     if folder.last.exists():
         with pytest.warns(UserWarning, match=r"last.pt cannot be read.*going on from previous.pt"):
-            run = fit(tiny, folder.path, progress=False)
+            run = fit(two_epochs, folder.path, progress=False)
     else:  # as between the two renames of a save
-        run = fit(tiny, folder.path, progress=False)
+        run = fit(two_epochs, folder.path, progress=False)
     list(run)
-    assert_same_run(tmp_path / "whole", folder.path)
+    assert_same_run(whole, folder.path)
 
 
-def test_where_both_checkpoints_are_damaged_nothing_is_changed(tiny, tmp_path):
+def test_a_folder_without_a_usable_checkpoint_is_refused_and_nothing_is_changed(tiny, tmp_path):
     folder = one_epoch(tiny, tmp_path / "a")
+    saved = {path: path.read_bytes() for path in (folder.last, folder.previous)}
     flip(folder.last), flip(folder.previous)
     before = contents(folder.path)
     with pytest.raises(RunError, match=r"last.pt cannot be read.*previous.pt cannot be read.*Nothing was changed"):
         fit(tiny, folder.path, progress=False)
     assert before == contents(folder.path)
+    for path, content in saved.items():
+        path.write_bytes(content)
+    folder.best.replace(folder.last)
+    with pytest.raises(RunError, match="last.pt cannot be continued: it lacks optimizer"):
+        fit(tiny, folder.path, progress=False)
+    folder.last.unlink(), folder.previous.unlink()
+    (folder.path / "mine.pt").write_bytes(b"not ours")
+    before = contents(folder.path)
+    with pytest.raises(RunError, match="no last.pt"):
+        fit(tiny, folder.path, progress=False)
+    assert before == contents(folder.path)
+    train(tiny.replace(epochs=1), folder.path, restart=True)
+    assert (folder.path / "mine.pt").read_bytes() == b"not ours"
 
 
 def test_a_best_checkpoint_that_is_damaged_or_gone_is_replaced_by_the_last_and_the_record_says_so(tiny, tmp_path):
@@ -174,10 +197,8 @@ def test_a_damaged_record_is_written_anew(tiny, tmp_path):
     assert folder.finished
 
 
-def test_a_full_disk_stops_the_training_and_with_room_it_goes_on_to_the_same_bits(tiny, tmp_path):
-    tiny = tiny.replace(epochs=2)
-    train(tiny, tmp_path / "whole")
-    rows = iter(run := fit(tiny, tmp_path / "a", progress=False))
+def test_a_full_disk_stops_the_training_and_with_room_it_goes_on_to_the_same_bits(two_epochs, tmp_path, whole):
+    rows = iter(run := fit(two_epochs, tmp_path / "a", progress=False))
     next(rows)
     before, limits = contents(run.run.path), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
@@ -187,8 +208,8 @@ def test_a_full_disk_stops_the_training_and_with_room_it_goes_on_to_the_same_bit
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert before == contents(run.run.path)
-    train(tiny, run.run.path)
-    assert_same_run(tmp_path / "whole", run.run.path)
+    train(two_epochs, run.run.path)
+    assert_same_run(whole, run.run.path)
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
@@ -225,37 +246,26 @@ def test_other_settings_are_refused_and_named_those_of_the_machine_may_change(ti
     assert len(fit(free, folder.path, progress=False)) == 2
 
 
-class OutOfPatience(Monitor):
-    """Stops the training in its first step, as lack of memory would."""
+class AtEachStep(Monitor):
+    """Calls a function after each training step."""
+
+    def __init__(self, action):
+        self.action = action
 
     def step(self, run: Fit, loss) -> None:
-        raise KeyboardInterrupt
+        self.action(run)
 
 
 def test_a_run_that_has_learned_nothing_yet_is_replaced_by_one_with_other_settings(tiny, tmp_path):
+    def interrupt(run: Fit) -> None:
+        raise KeyboardInterrupt
+
     run = fit(tiny, tmp_path / "a", progress=False)
-    run.monitors.members.append(OutOfPatience())
+    run.monitors.members.append(AtEachStep(interrupt))
     with pytest.raises(KeyboardInterrupt):
         list(run)
     assert len(train(tiny.replace(epochs=1, crop_size=24), run.run.path).rows) == 2
     assert run.run.experiment().crop_size == 24
-
-
-def test_results_without_a_checkpoint_are_kept_unless_the_run_starts_over(tiny, tmp_path):
-    (tmp_path / "record.json").write_text("{}")
-    (tmp_path / "mine.pt").write_bytes(b"not ours")
-    with pytest.raises(RunError, match=r"holds record.json of a run but no last.pt"):
-        fit(tiny, tmp_path, progress=False)
-    assert (tmp_path / "record.json").read_text() == "{}"
-    train(tiny.replace(epochs=1), tmp_path, restart=True)
-    assert (tmp_path / "mine.pt").read_bytes() == b"not ours"
-
-
-def test_a_checkpoint_for_use_alone_is_not_gone_on_from(tiny, tmp_path):
-    folder = one_epoch(tiny, tmp_path / "a")
-    folder.best.replace(folder.last)
-    with pytest.raises(RunError, match="last.pt cannot be continued: it lacks optimizer"):
-        fit(tiny, folder.path, progress=False)
 
 
 def test_data_that_has_changed_is_refused(tiny, tmp_path):
@@ -271,63 +281,48 @@ def test_data_that_has_changed_is_refused(tiny, tmp_path):
         fit(tiny, folder.path, progress=False)
 
 
-class Looker(Monitor):
-    """Notes which step the last checkpoint holds after each step."""
-
-    def __init__(self):
-        self.seen = []
-
-    def step(self, run: Fit, loss) -> None:
-        self.seen.append(place(run.run.path)[1])
-
-
 @pytest.mark.parametrize(
-    ("every", "seen"), [("2 steps", [0, 0, 2, 2, 4]), (None, [0] * 5), ("0.001 s", [0, 1, 2, 3, 4])]
+    ("every", "steps"), [("2 steps", [0, 0, 2, 2, 4]), (None, [0] * 5), ("0.001 s", [0, 1, 2, 3, 4])]
 )
-def test_checkpoints_within_an_epoch_come_as_often_as_asked(tiny, tmp_path, every, seen):
-    run = fit(tiny.replace(epochs=1, checkpoint_every=every), tmp_path / "a", progress=False)
-    run.monitors.members.append(looker := Looker())
+def test_checkpoints_within_an_epoch_come_as_often_as_asked(tiny, tmp_path, every, steps):
+    run, seen = fit(tiny.replace(epochs=1, checkpoint_every=every), tmp_path / "a", progress=False), []
+    run.monitors.members.append(AtEachStep(lambda run: seen.append(place(run.run.path)[1])))  # what last.pt holds
     list(run)
-    assert looker.seen == seen
+    assert seen == steps
 
 
-def test_a_run_remembers_where_each_part_of_it_was_trained_and_how_it_updates_belongs_to_the_machine(tiny, tmp_path):
-    train(tiny, tmp_path / "whole")
-    folder = one_epoch(tiny, tmp_path / "a")
+def test_a_run_remembers_where_each_part_of_it_was_trained_and_how_it_updates_belongs_to_the_machine(
+    two_epochs, tmp_path, whole
+):
+    folder = one_epoch(two_epochs, tmp_path / "a")
     saved = load_checkpoint(folder.last)
     saved["sessions"][0]["device"] = "another machine"
     for group in saved["optimizer"]["param_groups"]:
         group.update(fused=True, foreach=False)
     torch.save(saved, folder.last)
-    run = train(tiny, folder.path)
+    run = train(two_epochs, folder.path)
     assert all(group["fused"] is group["foreach"] is None for group in run.optimizer.param_groups)
     assert [(one["epoch"], one["step"]) for one in folder.record()["sessions"]] == [(1, 0), (2, 0)]
     assert folder.record()["device"] == folder.record()["sessions"][1]["device"] != "another machine"
-    a, b = (load_checkpoint(path / "last.pt")["model"] for path in (tmp_path / "whole", folder.path))
+    a, b = (load_checkpoint(path / "last.pt")["model"] for path in (whole, folder.path))
     assert all(torch.equal(value, b[name]) for name, value in a.items())
 
 
 # one writer
 
 
-def test_two_trainings_in_one_folder_are_refused(tiny, tmp_path):
+def test_two_trainings_in_one_folder_are_refused_and_reading_processes_do_not_hold_the_lock(tiny, tmp_path):
     folder = RunFolder(tmp_path / "a")
     with folder.one_writer(), pytest.raises(RunError, match="being trained by another process"):
         train(tiny, folder.path)
-
-
-def test_reading_processes_do_not_hold_the_lock(tiny, tmp_path):
-    run = train(tiny.replace(num_workers=1), tmp_path / "a")
+    run = train(tiny.replace(num_workers=1, epochs=1), folder.path)
     with run.run.one_writer():
         pass
 
 
-def test_where_there_can_be_no_lock_the_training_goes_on_without(tiny, tmp_path):
+def test_a_folder_without_locks_serves_and_one_that_cannot_be_written_is_named(tiny, tmp_path):
     (tmp_path / "a" / "run.lock").mkdir(parents=True)
     assert train(tiny.replace(epochs=1), tmp_path / "a").run.finished
-
-
-def test_a_folder_that_cannot_be_written_is_named_before_anything_is_trained(tiny, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match="cannot be written.*writable"):
         train(tiny, tmp_path / "file" / "run")
@@ -360,13 +355,6 @@ def test_an_evaluation_says_what_was_measured_on_what(tiny, tmp_path):
     assert (written["run"], written["epoch"], written["precision"], written["split"]) == ("a", 1, "float32", "val")
     assert written["validation"]["full"] == json.loads(json.dumps(run.run.record()["validation"]["full"]))
     assert None in written["validation"]["full"]["iou_per_class"]  # a class that does not occur; JSON has no NaN
-
-
-def test_an_analysis_is_written_with_each_list_on_a_line(tmp_path):
-    assert RunFolder(tmp_path).analysis() is None
-    RunFolder(tmp_path).write_analysis({"matrix": np.eye(3, dtype=int)})
-    assert RunFolder(tmp_path).analysis() == {"matrix": np.eye(3).tolist()}
-    assert "[ 1, 0, 0 ]" in (tmp_path / "analysis.json").read_text()
 
 
 def test_weights_that_are_not_those_described_are_named(tmp_path):
