@@ -73,7 +73,7 @@ def test_splits_and_parts_of_splits_have_copies_of_their_own(root):
 def test_none_and_build_false_leave_the_files_in_use(root):
     dataset = CamVid("train", root)
     assert attach_cache(dataset, "none") == attach_cache(dataset, "auto", build=False) == "none"
-    assert dataset.decoded is None and copies(root) == []
+    assert copies(root) == []
 
 
 @pytest.mark.parametrize("change", ["image", "label", "time"])
@@ -91,13 +91,13 @@ def test_changed_files_make_a_new_copy_in_place_of_the_old_one(root, change):
     assert [path.stat().st_ino != stale for path in copies(root)] == [True]
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[100:], lambda content: content[:-5], lambda content: b""])
-def test_a_damaged_copy_is_made_again(root, damage):
+def test_a_damaged_copy_is_made_again(root):
     cached(root)
     (path,) = copies(root)
     content = path.read_bytes()
-    path.write_bytes(damage(content))
-    assert agrees_with_files(cached(root)) and path.read_bytes() == content
+    for damaged in (content[100:], content[:-5], b""):
+        path.write_bytes(damaged)
+        assert agrees_with_files(cached(root)) and path.read_bytes() == content
 
 
 def build(root, reads, go):
@@ -168,10 +168,8 @@ def test_auto_goes_by_what_is_free(root, monkeypatch, capsys, disk, memory, expe
     assert f"cache '{expected}'" in capsys.readouterr().out
 
 
-def test_a_missing_file_and_an_unknown_mode_are_named(root):
+def test_a_missing_file_is_named(root):
     dataset = CamVid("train", root)
     dataset.files[1][1].unlink()
     with pytest.raises(DataError, match=dataset.files[1][1].name):
         attach_cache(dataset, "disk", progress=False)
-    with pytest.raises(DataError, match="did you mean 'disk'"):
-        attach_cache(dataset, "disc")

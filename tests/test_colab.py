@@ -39,39 +39,27 @@ def code_cells(path: Path) -> list[str]:
 # choose
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A machine without data and without a GPU; `here(gpu=True)` gives it one."""
+@pytest.mark.parametrize("gpu", [False, True])
+def test_data_and_a_gpu_decide_and_the_reason_is_told(tmp_path, monkeypatch, gpu):
     monkeypatch.setenv("NNTI_DATA", str(tmp_path))
     monkeypatch.setattr("nnti.folders.home", lambda: tmp_path / "home")
     monkeypatch.chdir(tmp_path)
-
-    def machine(gpu: bool):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-        return tmp_path
-
-    return machine
-
-
-@pytest.mark.parametrize("gpu", [False, True])
-def test_data_and_a_gpu_decide_and_the_reason_is_told(here, gpu):
-    write = here(gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     experiment, reason = choose("enet_voc")
     assert experiment.name == "enet_voc_miniature"
     assert "not found" in reason and "python -m nnti data voc" in reason
-    layouts.write_voc(write)
+    layouts.write_voc(tmp_path)
     experiment, reason = choose("enet_voc")
     if gpu:
         assert experiment.name == "enet_voc_miniature" and "python -m nnti data sbd" in reason
-        layouts.write_sbd(write / "sbd")
+        layouts.write_sbd(tmp_path / "sbd")
         assert choose("enet_voc")[0].name == "enet_voc"
     else:
         assert experiment.name == "enet_voc_short"  # which needs no SBD
 
 
-def test_a_named_preset_is_taken_as_it_is(here):
-    here(gpu=False)
+def test_a_named_preset_is_taken_as_it_is():
     for preset, name in (("report", "enet_voc"), ("short", "enet_voc_short"), ("miniature", "enet_voc_miniature")):
         assert choose("enet_voc", preset)[0].name == name
         changed = choose("enet_voc", preset)[0].differences(choose("enet_voc_plain", preset)[0])
