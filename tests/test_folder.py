@@ -135,24 +135,18 @@ def test_lists_say_what_is_in_a_split(tmp_path):
     assert "has train.txt alone" in fault_of(root)
 
 
-def test_relative_roots_are_looked_for_here_and_then_in_the_data_roots(places):
-    there = write_folder(places / "data" / "mine")
-    assert Folder("mine").root == there
-    here = write_folder(places / "mine")
-    assert Folder("mine").root == here
-    assert all(str(root / "mien") in fault_of("mien") for root in (places, places / "data"))
-
-
 # as an experiment
 
 
-def test_dataset_arguments_are_checked(places):
-    write_folder(places / "mine")
-    assert len(load_dataset("folder", "val", arguments={"root": "mine", "val_share": 0.5})) == 5
-    assert available("folder", {"root": "mine"}) and not available("folder", {"root": "yours"})
+def test_relative_roots_are_looked_for_here_and_then_in_the_data_roots(places):
+    there = write_folder(places / "data" / "mine")
+    assert load_dataset("folder", "val", arguments={"root": "mine", "val_share": 0.5}).root == there
+    here = write_folder(places / "mine")
+    assert Folder("mine").root == here and available("folder", {"root": "mine"})
+    assert all(str(root / "mien") in fault_of("mien") for root in (places, places / "data"))
     with pytest.raises(DataError, match="needs to know where it lies.*--root PATH"):
         load_dataset("folder", "train")
-    with pytest.raises(DataError, match="'val_shar' is not one of root, .*did you mean 'val_share'"):
+    with pytest.raises(DataError, match="did you mean 'val_share'"):
         load_dataset("folder", "train", arguments={"root": "mine", "val_shar": 0.1})
 
 
