@@ -14,9 +14,9 @@ from nnti import published
 from nnti.__main__ import main
 from nnti.errors import RunError
 from nnti.experiment import Experiment, parse_setting
-from nnti.figures.complexity import read_complexity, save_complexity, with_times
+from nnti.figures.complexity import read_complexity, with_times
 from nnti.report import build_report, filled, report_tables, set_pdf, take_run, write_tables
-from nnti.report.tables import ABLATIONS, command_of, seeds_of
+from nnti.report.tables import ABLATIONS, seeds_of
 from nnti.training.run_folder import RunFolder
 
 TOP = Path(__file__).resolve().parent.parent
@@ -51,9 +51,10 @@ def copy(tmp_path, monkeypatch) -> Path:
     return tmp_path / "report"
 
 
-def test_the_report_is_made_from_the_records_alone(copy):
+def test_the_report_is_made_from_the_records_alone(copy, monkeypatch):
+    monkeypatch.setattr("nnti.report.build.CAMVID", ("enet_camvid",))  # whose figures show that others' are drawn too
     shutil.rmtree(copy / "tables")
-    drawn = [*copy.parent.glob("figures/*_curves.*"), *copy.parent.glob("figures/*_architecture.*")]
+    drawn = [*copy.parent.glob("figures/enet_camvid_curves.*"), *copy.parent.glob("figures/*_architecture.*")]
     for path in drawn:
         path.unlink()
     paths = build_report()
@@ -93,16 +94,13 @@ def test_a_claim_that_no_record_bears_out_stops_the_build(copy, name, protocol, 
         set_pdf(copy)
 
 
-def test_the_pdf_takes_runs_that_were_missing(copy):
+def test_the_pdf_takes_runs_that_were_missing_and_faults_name_the_source(copy):
     """Whoever runs one of the report's own experiments can add its record: no sentence claims that it is not there."""
     for name in ("enet_voc", "enet_camvid_plain", "r2unet_cityscapes", "r2unet_try"):
         shutil.copytree(copy / "runs" / "r2unet_camvid_short", copy / "runs" / name)
     runs = {path.parent.name: RunFolder(path.parent) for path in sorted(copy.glob("runs/*/record.json"))}
     write_tables(report_tables(runs, COSTS), copy / "tables")
     assert set_pdf(copy).stat().st_size > 1e6
-
-
-def test_errors_of_a_build_name_the_source(copy):
     (copy / "report.typ").write_text("#unknown()", encoding="utf-8")
     with pytest.raises(RunError, match="report.typ cannot be set: unknown variable"):
         set_pdf(copy)
@@ -139,6 +137,10 @@ def test_records_are_complete_and_their_commands_give_exactly_their_settings(nam
     measured = record["validation"][record["experiment"]["protocol"]]["mean_iou"]
     assert history["val_mean_iou"][record["best_epoch"]] == pytest.approx(measured, abs=2e-4)
 
+    if analysis := RUNS[name].analysis():  # on another device or precision a few pixels differ
+        assert (analysis["epoch"], len(analysis["images"])) == (record["best_epoch"], record["data"]["val_images"])
+        assert analysis["mean_iou"] == pytest.approx(record["validation"]["full"]["mean_iou"], abs=2e-3)
+
     row = next(row for row in table("records") if row["record"] == name)
     assert record["commit"].startswith(row["commit"]) and row["seed"] == str(record["seed"])
     assert row["epochs"] == f"{record['best_epoch']} of {record['epochs']}"
@@ -146,25 +148,6 @@ def test_records_are_complete_and_their_commands_give_exactly_their_settings(nam
     assert command[:4] == ["python", "-m", "nnti", "train"] and command[5:6] in ([], ["--set"])
     changes = dict(parse_setting(text) for text in command[6:])
     assert Experiment.load(command[4]).replace(**changes) == Experiment.from_dict(record["experiment"])
-
-
-def test_commands_quote_and_name_runs_of_other_experiments():
-    settings = RECORDS["enet_camvid"]["experiment"]
-    odd = settings | {"compile": False, "model_arguments": {"a": "b c"}, "val_split": "12", "checkpoint_every": None}
-    command = shlex.split(command_of("odd", {"experiment": odd}))
-    changes = dict(parse_setting(text) for text in command[command.index("--set") + 1 :])
-    assert Experiment.load("enet_camvid").replace(**changes) == Experiment.from_dict(odd)
-    mine = {"experiment": settings | {"name": "mine"}}
-    assert command_of("folder", mine) == "python -m nnti train report/runs/folder"
-
-
-def test_csv_and_markdown_say_the_same():
-    for path in REPORT.glob("tables/*.csv"):
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-        lines = path.with_suffix(".md").read_text(encoding="utf-8").splitlines()
-        cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-        assert [cells[0], *cells[2:]] == rows, path
 
 
 def test_table_2_has_the_values_of_its_records():
@@ -318,8 +301,3 @@ def test_runs_are_taken_into_the_report_without_their_checkpoints(copy, tmp_path
     monkeypatch.setenv("NNTI_RUNS", str(tmp_path / "runs"))
     assert main(["report", "enet_camvid_half"]) == 1
     assert "not finished" in capsys.readouterr().err
-
-
-def test_the_cost_table_is_made_from_its_record(tmp_path):
-    save_complexity(COSTS, tmp_path)
-    assert contents(tmp_path) == contents(REPORT / "complexity")
