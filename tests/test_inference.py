@@ -67,8 +67,8 @@ def test_one_pass_is_the_plain_forward_pass(enet, size):
     assert torch.equal(image, before)
 
 
-@pytest.mark.parametrize("length", [1, 8, 9, 101])
-@pytest.mark.parametrize(("window", "overlap"), [(8, 0), (40, 1 / 3), (40, 0.95)])
+@pytest.mark.parametrize("length", [1, 8, 101])
+@pytest.mark.parametrize(("window", "overlap"), [(8, 0), (40, 0.95)])
 def test_windows_cover_every_pixel_and_overlap_enough(length, window, overlap):
     found = windows(length, window, overlap)
     assert (found[0].start, found[-1].stop) == (0, length)
@@ -79,8 +79,7 @@ def test_windows_cover_every_pixel_and_overlap_enough(length, window, overlap):
     assert [part.start for part in windows(2048, 713, 1 / 3)] == [0, 475, 950, 1335]  # PSPNet's published evaluation
 
 
-@pytest.mark.parametrize("tile_batch", [1, 3])
-def test_sliding_is_the_mean_over_the_windows_of_each_pixel(enet, tile_batch):
+def test_sliding_is_the_mean_over_the_windows_of_each_pixel(enet):
     image, seen = make_image(40, 60), []
     total, count = torch.zeros(5, 40, 60), torch.zeros(40, 60)
     for top in (0, 16):
@@ -89,9 +88,9 @@ def test_sliding_is_the_mean_over_the_windows_of_each_pixel(enet, tile_batch):
             total[:, *place] += forward(enet, image[:, *place]).softmax(1)[0]
             count[place] += 1
     enet.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape)))
-    inference = Inference(protocol="sliding", crop_size=24, tile_batch=tile_batch)
+    inference = Inference(protocol="sliding", crop_size=24, tile_batch=3)
     assert probabilities(enet, image, inference, "float32") == pytest.approx(total / count, abs=1e-5)
-    assert seen == {1: [(1, 3, 24, 24)] * 8, 3: [(3, 3, 24, 24)] * 2 + [(2, 3, 24, 24)]}[tile_batch]
+    assert seen == [(3, 3, 24, 24)] * 2 + [(2, 3, 24, 24)]
     assert torch.equal(predict(enet, image, inference, "float32").long(), (total / count).argmax(0))
 
 
@@ -352,7 +351,14 @@ def test_error_counts_are_those_of_a_loop_over_pixels(errors):
     assert [[row["pixels"], row["errors"]] for row in summary["beside"]] == beside.reshape(4, 2).tolist()
 
 
-def test_predictions_in_void(errors):
+def test_void_and_images_without_boundary_void_or_label(errors):
+    errors.add("all void", np.zeros((5, 5), np.uint8), np.full((5, 5), VOID, np.uint8))
+    assert errors.summary()["images"] == []
+    errors.add("one class", np.zeros((5, 5), np.uint8), np.zeros((5, 5), np.uint8))
+    summary = errors.summary()
+    assert summary["boundary"]["pixels"][-1] == summary["void"]["pixels"][-1] == 25  # nothing to be near to
+    assert summary["mean_iou"] == 1.0
+    errors = ErrorCounts(errors.dataset)
     label = np.full((6, 9), 2, np.uint8)
     label[:, 5:] = 4
     label[2:4, 0:3] = VOID  # nearest to class 2
@@ -364,15 +370,6 @@ def test_predictions_in_void(errors):
     assert {number: count for number, count in enumerate(void["predicted"]) if count} == {2: 3, 7: 3}
 
 
-def test_images_without_boundary_void_or_label(errors):
-    errors.add("all void", np.zeros((5, 5), np.uint8), np.full((5, 5), VOID, np.uint8))
-    assert errors.summary()["images"] == []
-    errors.add("one class", np.zeros((5, 5), np.uint8), np.zeros((5, 5), np.uint8))
-    summary = errors.summary()
-    assert summary["boundary"]["pixels"][-1] == summary["void"]["pixels"][-1] == 25  # nothing to be near to
-    assert summary["mean_iou"] == 1.0
-
-
 def test_the_shipped_network_is_analyzed_as_it_is_evaluated(errors):
     model, checkpoint = load_model(home() / "report" / "runs" / "enet_camvid")
     found = analyze(model, checkpoint, errors.dataset, progress=False)
@@ -381,14 +378,3 @@ def test_the_shipped_network_is_analyzed_as_it_is_evaluated(errors):
     assert np.sum(found["matrix"], axis=1).tolist() == measured["pixels_per_class"].tolist()
     assert [image["image"] for image in found["images"]] == ["0016E5_07959"]
     assert json.loads(json.dumps(found)) == found
-
-
-def test_committed_analyses_belong_to_their_records():
-    found = sorted((home() / "report" / "runs").glob("*/analysis.json"))
-    assert found
-    for path in found:
-        analysis, record = (json.loads((path.parent / name).read_text("utf-8")) for name in (path.name, "record.json"))
-        assert analysis["epoch"] == record["best_epoch"] and not analysis["commit"].endswith("-dirty")
-        assert len(analysis["images"]) == record["data"]["val_images"]
-        # on another device or precision a few pixels differ
-        assert analysis["mean_iou"] == pytest.approx(record["validation"]["full"]["mean_iou"], abs=2e-3)

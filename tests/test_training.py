@@ -49,6 +49,17 @@ def train(experiment: Experiment, folder=None, **options) -> Fit:
     return run
 
 
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture
+def whole(tiny, module_folder):
+    """The folder of `tiny` trained without a break, once for all tests: a finished run is not trained again."""
+    return train(tiny, module_folder).run.path
+
+
 def same_weights(one, other) -> bool:
     a, b = (load_checkpoint(path / "last.pt")["model"] for path in (one, other))
     return all(torch.equal(value, b[name]) for name, value in a.items())
@@ -111,8 +122,7 @@ def plain_loop(experiment: Experiment) -> tuple[torch.nn.Module, list[float], np
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_trains_like_a_plain_loop_of_pytorch_and_is_loaded_again(tiny, name):
-    epochs = 1 if name == "pspnet" else 2
-    settings = {"batch_size": 2, "learning_rate": 0.002, "epochs": epochs, **NETWORKS[name]}
+    settings = {"batch_size": 2, "learning_rate": 0.002, "epochs": 2 if name == "r2unet" else 1, **NETWORKS[name]}
     run = train(experiment := tiny.replace(model=name, **settings))
     plain, loss, matrix = plain_loop(experiment)
     trained, row = load_checkpoint(run.run.last)["model"], run.rows[-1]
@@ -129,8 +139,8 @@ def test_every_network_trains_like_a_plain_loop_of_pytorch_and_is_loaded_again(t
     assert checkpoint["class_names"][15] == "person"
 
 
-def test_a_run_leaves_everything_that_is_promised(tiny, tmp_path):
-    rows = list(run := fit(tiny.replace(keep_every=2, val_every=2), progress=False))
+def test_a_run_leaves_everything_that_is_promised_and_is_trained_again_only_if_asked(tiny, tmp_path, capsys):
+    run = train(experiment := tiny.replace(keep_every=2, val_every=2))
     folder = tmp_path / "runs" / "tiny"
     assert {path.name for path in folder.iterdir()} == {
         "experiment.json", "history.csv", "record.json", "last.pt", "previous.pt", "best.pt", "epoch_002.pt", "run.lock"
@@ -139,9 +149,9 @@ def test_a_run_leaves_everything_that_is_promised(tiny, tmp_path):
     history = pd.read_csv(folder / "history.csv")
     scores = [f"{split}_{name}" for split in ("train", "val") for name in ("loss", *METRICS)]
     assert list(history) == ["epoch", "learning_rate", "train_seconds", "val_seconds", *scores]
-    assert list(history["epoch"]) == [0, 1, 2, 3] and [row["epoch"] for row in rows] == [1, 2, 3]
+    assert list(history["epoch"]) == [0, 1, 2, 3]
     assert history.loc[0, ["train_loss", "train_mean_iou"]].isna().all()
-    assert history.loc[[2, 3]].notna().all().all() and history[scores[7:]].notna().all(axis=1).tolist()[0]
+    assert history.loc[[2, 3]].notna().all().all() and history.loc[0, scores[7:]].notna().all()
     assert history.loc[1, "val_seconds":].filter(like="val").isna().all()  # validated after 0, 2 and the last
     record = json.loads((folder / "record.json").read_text())
     assert (record["finished"], record["epochs"], record["processes"], record["seed"]) == (True, 3, 1, 0)
@@ -151,6 +161,12 @@ def test_a_run_leaves_everything_that_is_promised(tiny, tmp_path):
     assert record["versions"]["torch"] == version("torch")
     assert record["parameters"] == sum(value.numel() for value in run.model.parameters())
     assert str(tmp_path) not in (folder / "record.json").read_text()
+
+    capsys.readouterr()
+    assert list(fit(experiment, progress=False)) == []
+    assert "is complete (3 of 3 epochs)" in capsys.readouterr().out
+    again = train(tiny.replace(epochs=1), restart=True)
+    assert len(again.rows) == 2 and not again.run.kept(2).exists()  # nothing of the first run is left
 
 
 def test_best_is_the_earliest_epoch_with_the_highest_mean_iou(tiny):
@@ -192,21 +208,13 @@ def test_the_same_seed_gives_the_same_bits_whatever_is_drawn_in_between(tiny, tm
     assert timeless[0] == timeless[1]
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16", "float32"])
-def test_it_learns_in_every_precision(tiny, precision):
-    settings = {"epochs": 8, "val_every": 8, "batch_size": 5, "optimizer": "adam", "learning_rate": 0.02}
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_it_learns_in_half_precision_too(tiny, precision):
+    settings = {"epochs": 6, "val_every": 6, "batch_size": 5, "optimizer": "adam", "learning_rate": 0.02}
     run = train(tiny.replace(precision=precision, augment=False, **settings))
     assert isinstance(run.optimizer, torch.optim.Adam) and run.optimizer.defaults["betas"] == (0.9, 0.999)
-    assert run.rows[-1]["train_loss"] < 0.8 * run.rows[1]["train_loss"]
+    assert run.rows[-1]["train_loss"] < 0.9 * run.rows[1]["train_loss"]
     assert run.run.record()["precision"] == precision
-
-
-def test_a_finished_run_is_not_trained_again_unless_asked(tiny, capsys):
-    train(tiny.replace(keep_every=1))
-    assert list(fit(tiny, progress=False)) == []
-    assert "is complete (3 of 3 epochs)" in capsys.readouterr().out
-    again = train(tiny.replace(epochs=1), restart=True)
-    assert len(again.rows) == 2 and not again.run.kept(2).exists()  # nothing of the first run is left
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -291,8 +299,7 @@ def test_weights_that_are_not_finite_are_never_saved(tiny):
     assert run.run.record()["epochs"] == 1
 
 
-def test_lack_of_memory_names_the_settings_frees_the_step_and_the_run_goes_on(tiny, tmp_path):
-    train(tiny, tmp_path / "whole")
+def test_lack_of_memory_names_the_settings_frees_the_step_and_the_run_goes_on(tiny, tmp_path, whole):
     run, held = fit(tiny, tmp_path / "cut", progress=False), []
 
     def allocate() -> None:
@@ -305,7 +312,7 @@ def test_lack_of_memory_names_the_settings_frees_the_step_and_the_run_goes_on(ti
         list(run)
     assert held[0]() is None and error.value.__cause__ is None  # a notebook keeps the error, and what hangs on it
     assert [row["epoch"] for row in fit(tiny, tmp_path / "cut", progress=False)] == [2, 3]
-    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert same_weights(whole, tmp_path / "cut")
 
 
 def test_a_reading_process_that_dies_is_said_in_plain_words(tiny):
@@ -315,12 +322,11 @@ def test_a_reading_process_that_dies_is_said_in_plain_words(tiny):
         list(run)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_image_is_named_as_plainly_from_a_reading_process(tiny, tmp_path, workers):
+def test_a_damaged_image_is_named_as_plainly_from_a_reading_process(tiny, tmp_path):
     image = next((tmp_path / "data").rglob("2007_000032.jpg"))
     image.write_bytes(image.read_bytes()[:200])
     with pytest.raises(DataError, match=r"2007_000032\.jpg") as error:
-        train(tiny.replace(num_workers=workers))
+        train(tiny.replace(num_workers=1))
     assert "Traceback" not in str(error.value) and "worker" not in str(error.value)
 
 
@@ -336,8 +342,7 @@ def interrupts():
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "stop"])
-def test_a_request_to_stop_waits_for_the_step_and_the_run_goes_on_to_the_same_bits(tiny, tmp_path, how, capsys):
-    train(tiny, tmp_path / "whole")
+def test_a_request_to_stop_waits_for_the_step_and_the_run_goes_on_to_the_same_bits(tiny, tmp_path, whole, how, capsys):
     run = fit(tiny, tmp_path / "cut", progress=False)
     at_step(run, 8, run.stop if how == "stop" else lambda: os.kill(os.getpid(), signal.Signals[how]))
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -350,26 +355,24 @@ def test_a_request_to_stop_waits_for_the_step_and_the_run_goes_on_to_the_same_bi
     saved = load_checkpoint(run.run.last)
     assert (saved["epoch"], saved["partial"]["step"]) == (1, 3)
     assert [row["epoch"] for row in fit(tiny, tmp_path / "cut", progress=False)] == [2, 3]
-    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert same_weights(whole, tmp_path / "cut")
 
 
-class Impatient(Monitor):
-    """Presses Ctrl-C when the second validation begins."""
+def test_an_interrupt_during_validation_loses_no_step(tiny, tmp_path, whole):
+    class Impatient(Monitor):
+        """Presses Ctrl-C when the second validation begins."""
 
-    def phase(self, run: Fit, text: str) -> None:
-        if text and run.state.step == 5:
-            raise KeyboardInterrupt
+        def phase(self, run: Fit, text: str) -> None:
+            if text and run.state.step == 5:
+                raise KeyboardInterrupt
 
-
-def test_an_interrupt_during_validation_loses_no_step(tiny, tmp_path):
-    train(tiny, tmp_path / "whole")
     run = fit(tiny, tmp_path / "cut", progress=False)
     run.monitors.members.append(Impatient())
     with pytest.raises(KeyboardInterrupt):
         list(run)
     assert load_checkpoint(run.run.last)["partial"]["step"] == 5
     assert [row["epoch"] for row in fit(tiny, tmp_path / "cut", progress=False)] == [1, 2, 3]
-    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert same_weights(whole, tmp_path / "cut")
 
 
 def test_a_second_signal_breaks_off_at_once_and_an_ignored_one_stays_ignored():
