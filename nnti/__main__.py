@@ -7,6 +7,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,6 @@ INFERENCE = (
     argument("--scales", nargs="+", type=float, metavar="S", help="average over these sizes, e.g. 0.75 1 1.25"),
     argument("--flip", action="store_true", help="average over the image and its mirror image"),
 )
-
-
-def pixels(text: str) -> int:
-    """Read a length of an image."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError("an image has at least 1 pixel")
-    return int(text)
 
 
 def settings(help: str) -> tuple:
@@ -207,7 +201,7 @@ def report(options: argparse.Namespace) -> None:
 
 @command(
     argument("experiments", nargs="*", metavar="NAME", help="default: the report's three tasks"),
-    argument("--size", nargs=2, type=pixels, default=(512, 512), metavar=("H", "W"), help="pixels (default: 512 512)"),
+    argument("--size", nargs=2, type=int, default=(512, 512), metavar=("H", "W"), help="pixels (default: 512 512)"),
     argument("--no-timing", action="store_true", help="leave the latency out, which takes longest"),
     argument("--output", type=Path, metavar="DIR", help="default: runs/complexity/"),
     DEVICE,
@@ -261,9 +255,10 @@ def experiments(options: argparse.Namespace) -> None:
     """List the experiments, or explain one setting by setting."""
     if options.name:
         values = Experiment.load(options.name).to_dict()
+        helps = {item.name: item.metadata["help"] for item in fields(Experiment)}
         width = max(map(len, values))
         for key, value in values.items():
-            print(f"{key:{width}}  {value!r:24}  {Experiment.__dataclass_fields__[key].metadata['help']}")
+            print(f"{key:{width}}  {value!r:24}  {helps[key]}")
         return
     width = max(map(len, Experiment.names()))
     for name in Experiment.names():

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nnti.data.base import IGNORE_INDEX
 from nnti.experiment import Experiment, crop_shape
 
 # ImageNet statistics, as the pretrained backbones expect them; the mean colour also fills what lies outside the image
@@ -182,15 +183,15 @@ def collate(samples: list[Batch]) -> Batch:
     return Batch(images, labels, *tensors, samples[0].size, [index for sample in samples for index in sample.indices])
 
 
-def warp(batch: Batch, ignore_index: int = 255) -> tuple[Tensor, Tensor]:
+def warp(batch: Batch) -> tuple[Tensor, Tensor]:
     """Sample the crops on the batch's device.
 
     Returns images, float32 (B, 3, h, w) with values 0 … 255 (bilinear, then blurred; outside: mean colour), and labels,
-    int64 (B, h, w) (nearest; outside: `ignore_index`).
+    int64 (B, h, w) (nearest; outside: void).
     """
     if batch.images.device.type != "cpu":
-        return _warp(batch, ignore_index)
-    crops = [_warp(batch.sample(at), ignore_index) for at in range(len(batch.images))]  # one image fits the caches
+        return _warp(batch)
+    crops = [_warp(batch.sample(at)) for at in range(len(batch.images))]  # one image fits the caches
     images, labels = zip(*crops, strict=True)
     return torch.cat(images), torch.cat(labels)
 
@@ -228,11 +229,11 @@ def examples(
     return crops
 
 
-def _warp(batch: Batch, ignore_index: int) -> tuple[Tensor, Tensor]:
+def _warp(batch: Batch) -> tuple[Tensor, Tensor]:
     x, y = _source_points(batch.matrices, batch.size)
     width, height = batch.extents.view(-1, 2, 1, 1).unbind(1)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)  # (B, h, w), the same for image and label
-    labels = torch.where(inside, _nearest(batch.labels, x, y).long(), ignore_index)
+    labels = torch.where(inside, _nearest(batch.labels, x, y).long(), IGNORE_INDEX)
     factor = 1 / batch.reductions.view(-1, 1, 1)
     images = _bilinear(batch.images, x * factor, y * factor, (width * factor).ceil(), (height * factor).ceil())
     mean = torch.tensor(MEAN_COLOR, device=images.device, dtype=torch.float32).view(3, 1, 1)

@@ -109,7 +109,7 @@ class Experiment:
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "Experiment":
         """Build an experiment from a mapping of settings; unknown keys are refused with the nearest known one."""
-        known = cls.__dataclass_fields__
+        known = [item.name for item in dataclasses.fields(cls)]
         for key in settings:
             if key not in known:
                 raise SettingError(f"unknown setting '{key}'{_nearest(key, known)}")
@@ -134,7 +134,7 @@ class Experiment:
 
     def replace(self, **changes: Any) -> "Experiment":
         """Return a copy with some settings changed; it is checked like any other."""
-        return self.from_dict({**{name: getattr(self, name) for name in self.__dataclass_fields__}, **changes})
+        return self.from_dict({**vars(self), **changes})
 
     def checkpoint_interval(self) -> tuple[float, str] | None:
         """Return `checkpoint_every` as (number, "s" or "steps"); None: after whole epochs only."""

@@ -4,12 +4,13 @@ A checkout of the project keeps everything inside itself; an installed package u
 """
 
 import io
+import math
 import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from nnti.errors import RunError
 
@@ -20,11 +21,13 @@ def home() -> Path:
     return top if (top / "notebooks").is_dir() else Path.cwd()
 
 
-def data_roots() -> list[Path]:
-    """Return where data sets are looked for, first match wins: `$NNTI_DATA`, ./data, the project's data/.
+def data_roots(root: str | Path | None = None) -> list[Path]:
+    """Return where data sets are looked for, first match wins: `root` alone, else `$NNTI_DATA`, ./data, the project's.
 
     A relative path in `$NNTI_DATA` starts at the working directory or, as in notebooks, at the project's top.
     """
+    if root is not None:
+        return [Path(root).expanduser()]
     named = [Path(part).expanduser() for part in os.environ.get("NNTI_DATA", "").split(os.pathsep) if part]
     parts = [*named, Path("data")]
     return list(dict.fromkeys(base / part for part in parts for base in (Path.cwd(), home())))
@@ -102,14 +105,21 @@ def write_whole(path: Path, content: bytes | str | Callable[[BinaryIO], object],
                 os.replace(path, previous)
         os.replace(part, path)
     except OSError as error:
-        raise RunError(_cannot_write(path, error)) from error
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}). Make room on that disk, or make the folder "
+            "writable. What was saved before is intact, and the same command then resumes from it"
+        ) from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
-def _cannot_write(path: Path, error: OSError) -> str:
-    return (
-        f"{path} cannot be written ({error.strerror or error}). Make room on that disk, or make the folder writable; "
-        "what was saved before is intact, so that the same command then goes on from there"
-    )
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: arrays as lists, numbers that are not finite as None."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

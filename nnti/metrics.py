@@ -111,12 +111,13 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
     }
 
 
-def add_without_waiting(counts: Tensor, cell: Tensor, copies: int = 64) -> None:
+def add_without_waiting(counts: Tensor, cell: Tensor) -> None:
     """Count cells on a GPU, whose bincount would ask for the largest value and wait for the answer.
 
     Additions to one address take turns, and most pixels of a picture fall into a few cells: so neighbours count into
     different copies of the table.
     """
+    copies = 64
     table = counts.new_zeros(copies, len(counts))
     copy = torch.arange(len(cell), device=cell.device) % copies
     table.view(-1).scatter_add_(0, copy * len(counts) + cell, torch.ones_like(cell))

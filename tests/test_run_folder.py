@@ -363,8 +363,8 @@ def test_weights_that_are_not_those_described_are_named(tmp_path):
     weights = build_model("r2unet", 3, experiment["model_arguments"]).state_dict()
     renamed = {name.replace("head.bias", "head.shift"): value for name, value in weights.items()}
     for model, classes, message in (
-        (weights, ["a", "b"], r"x.pt: the weights are not those of R2UNet.*\(3,\), not \(2,\)"),
-        (renamed, ["a", "b", "c"], "head.bias is missing; head.shift is not known"),
+        (weights, ["a", "b"], r"x.pt: the weights are not those of R2UNet.*size mismatch for head.weight"),
+        (renamed, ["a", "b", "c"], "Missing key.*head.bias.*Unexpected.*head.shift"),
     ):
         torch.save({**checkpoint, "model": model, "class_names": classes}, tmp_path / "x.pt")
         with pytest.raises(RunError, match=message):

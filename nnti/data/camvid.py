@@ -69,8 +69,7 @@ class CamVid(SegmentationDataset):
 
 def find_camvid(root: str | Path | None = None) -> Path:
     """Return CamVid's folder at or below `root` (None: below the data roots); raise DataError with the fix."""
-    roots = data_roots() if root is None else [Path(root).expanduser()]
-    return find_root(CamVid.title, roots, LAYOUTS, ("train", "trainannot", "train.txt"), FIX)
+    return find_root(CamVid.title, data_roots(root), LAYOUTS, ("train", "trainannot", "train.txt"), FIX)
 
 
 def _pairs(root: Path, split: str) -> list[tuple[Path, Path]]:

@@ -112,10 +112,9 @@ def find_split(part: str, folder: str, root: str | Path | None = None) -> Path:
 
     Raises DataError with the fix.
     """
-    roots = data_roots() if root is None else [Path(root).expanduser()]
     layouts = [place + unpacked for place in PLACES for unpacked in UNPACKED[part]]
     fix = FIX + FIX_TEST if (part, folder) == (FINE, "test") else FIX
-    return find_root(f"Cityscapes: {part}/{folder}", roots, layouts, (folder,), fix) / folder
+    return find_root(f"Cityscapes: {part}/{folder}", data_roots(root), layouts, (folder,), fix) / folder
 
 
 def _pairs(part: str, split: str, root: str | Path | None) -> list[tuple[str, str]]:

@@ -108,7 +108,7 @@ def download(name: str, root: str | Path | None = None, coarse: bool = False) ->
         default = data_roots()[0] if os.environ.get("NNTI_DATA") else home() / "data"
         chosen = default if root is None else Path(root).expanduser()
         with _writing_to(chosen):
-            _obtain(name, missing, chosen, data_roots() if root is None else [chosen])
+            _obtain(name, missing, chosen, data_roots(root))
         if chosen not in data_roots():
             print(f"So that it is found: set NNTI_DATA={chosen}, or pass root=")
     folder = _complete(name, root, coarse)
@@ -145,7 +145,7 @@ def _find(target: str, root: str | Path | None) -> Path | None:
             case ["VOCdevkit", _]:
                 return find_voc(root)
             case ["sbd"]:
-                return find_sbd(*(data_roots() if root is None else [Path(root).expanduser()]))
+                return find_sbd(*data_roots(root))
             case ["camvid"]:
                 return find_camvid(root)
             case [_, part, split]:

@@ -21,7 +21,7 @@ import torch
 
 from nnti.data.base import IMAGE_ENDINGS, SegmentationDataset, exists, read_list
 from nnti.data.masks import ColourMasks, IndexMasks, describe_mask, read_colours
-from nnti.errors import DataError, FaultyFiles, permissions_explained
+from nnti.errors import DataError, FaultyFiles, permissions_explained, reraise
 from nnti.folders import data_roots
 
 VAL_SHARE, SEED = 0.2, 0
@@ -160,16 +160,11 @@ def _told(found: list[Any], tell: Callable[[Any], str]) -> list[str]:
 def _files(folder: Path) -> list[tuple[str, str]]:
     """Return the (name, path) of all files below a folder, sorted, without hidden ones."""
     found = []
-    for place, folders, files in os.walk(folder, onerror=_raise):
+    for place, folders, files in os.walk(folder, onerror=reraise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = [os.path.join(place, file) for file in files if not file.startswith(".")]
         found += [(_name(os.path.relpath(path, folder)), path) for path in paths]
     return sorted(found)
-
-
-def _raise(error: OSError) -> None:
-    """Do not pass over a folder that may not be looked into."""
-    raise error
 
 
 def _name(path: str) -> str:

@@ -82,7 +82,7 @@ class VOC(SegmentationDataset):
 
 def find_voc(root: str | Path | None = None) -> Path:
     """Return the folder VOC2012 at or below `root` (None: below the data roots); raise DataError with the fix."""
-    return find_root(VOC.title, _roots(root), LAYOUTS, ("JPEGImages", MASKS, LISTS), VOC_FIX)
+    return find_root(VOC.title, data_roots(root), LAYOUTS, ("JPEGImages", MASKS, LISTS), VOC_FIX)
 
 
 def find_sbd(*roots: Path, voc: str | Path = "VOC2012") -> Path:
@@ -113,10 +113,6 @@ def read_sbd_label(path: Path) -> np.ndarray:
         raise DataError(f"{path} is not a label file of SBD ({error!r}); copy or download it again") from error
 
 
-def _roots(root: str | Path | None) -> list[Path]:
-    return data_roots() if root is None else [Path(root).expanduser()]
-
-
 def _voc_files(voc: Path, split: str) -> list[tuple[Path, Path]]:
     names = read_list(voc / LISTS / f"{split}.txt")
     return [(voc / "JPEGImages" / f"{name}.jpg", voc / MASKS / f"{name}.png") for name in names]
@@ -135,7 +131,7 @@ def _sbd_files(voc: Path, root: str | Path | None) -> list[tuple[Path, Path]]:
     if ready.is_dir():
         names = [name.removesuffix(".png") for name in os.listdir(ready) if name.endswith(".png")]
         return [(images / f"{name}.jpg", ready / f"{name}.png") for name in names]
-    sbd = find_sbd(*_roots(root), *data_roots(), voc, voc.parent, voc.parent.parent, voc=voc)
+    sbd = find_sbd(*data_roots(root), *data_roots(), voc, voc.parent, voc.parent.parent, voc=voc)
     own = sbd / "img" if (sbd / "img").is_dir() else images
     known = set(os.listdir(images))  # one listing instead of a stat per image
     files = [f"{name}.jpg" for name in sbd_names(sbd)]

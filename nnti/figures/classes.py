@@ -24,8 +24,6 @@ def class_frequencies(counts: Sequence[int] | np.ndarray, dataset: SegmentationD
         title: which split, how many images.
     """
     counts = np.asarray(counts, dtype=np.float64)
-    if counts.shape != (dataset.num_classes,):
-        raise ValueError(f"counts {counts.shape} must hold one number for each of the {dataset.num_classes} classes")
     order = np.argsort(-counts, kind="stable")
     shares = 100 * counts[order] / max(counts.sum(), 1)
     figure, axes = _rows(0.19, [dataset.class_names[number] for number in order], title)
@@ -57,9 +55,6 @@ def per_class_iou(results: Mapping[str, Sequence[float | None]], class_names: Se
         title: model, data, images, protocol.
     """
     values = {label: np.array(iou, dtype=np.float64) for label, iou in results.items()}  # None becomes NaN
-    for label, iou in values.items():
-        if iou.shape != (len(class_names),):
-            raise ValueError(f"'{label}' has {iou.shape} values for {len(class_names)} classes")
     handles = [_iou_handle(number, label, iou) for number, (label, iou) in enumerate(values.items())]
     figure, axes = _rows(BAR * len(values) + 0.07, class_names, title, legend_height(handles))
     thickness = 0.86 / max(1, len(values))
@@ -98,5 +93,5 @@ def _draw_iou(axes: Axes, rows: np.ndarray, iou: np.ndarray, thickness: float, h
     for row, value in zip(rows, iou, strict=True):
         text, at = ("absent", 0) if np.isnan(value) else (f"{value:.2f}", value)
         note = axes.annotate(text, (at, row), (3, 0), textcoords="offset points", va="center_baseline")
-        note.set(zorder=0.95)  # over the means' lines, which shall not run through numbers, and under the bars
+        note.set(zorder=0.95)  # over the means' lines, so that they do not cross numbers, and under the bars
         note.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})

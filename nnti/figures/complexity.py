@@ -18,7 +18,7 @@ from torch import nn
 
 from nnti.data import DATASETS, SegmentationDataset
 from nnti.data.base import check_choice
-from nnti.device import commit, device_name, readable_device, resolve_device, versions
+from nnti.device import commit, device_name, readable_device, resolve_device, resolve_precision, versions
 from nnti.errors import RunError, SettingError
 from nnti.experiment import Experiment, crop_shape
 from nnti.figures.tables import as_markdown
@@ -126,16 +126,17 @@ def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> 
 
 
 def _latency(model: nn.Module, experiment: Experiment, size: Size, device: str) -> dict[str, Any]:
-    forms = measure_latency(model, size, device, precision=experiment.precision, channels_last=experiment.channels_last)
-    measured = forms["eager"]
+    device, precision = resolve_device(device), experiment.precision
+    forms = measure_latency(model, size, device, precision=precision, channels_last=experiment.channels_last)
+    measured, dtype = forms["eager"], str(resolve_precision(precision, device)).removeprefix("torch.")
     return {
         "latency": measured.median,
         "latency_low": measured.low,
         "latency_high": measured.high,
-        "latency_repeats": measured.repeats,
-        "frames_per_second": measured.frames_per_second,
-        "latency_on": f"{measured.device}, {measured.precision}; {measured.repeats} times",
-        **{key: forms[form].frames_per_second for form, key in EXTRA_FORMS.items() if form in forms},
+        "latency_repeats": measured.blocks,
+        "frames_per_second": measured.per_second,
+        "latency_on": f"{device_name(device)}, {dtype}; {measured.blocks} times",
+        **{key: forms[form].per_second for form, key in EXTRA_FORMS.items() if form in forms},
     }
 
 
@@ -171,16 +172,14 @@ def _published(experiment: Experiment) -> dict[str, Any]:
 
 
 def save_complexity(record: dict[str, Any], folder: str | Path | None = None) -> list[Path]:
-    """Write a record of `measure_complexity` as complexity.json, as a table in complexity.csv, and with notes as .md.
+    """Write a record of `measure_complexity` as complexity.json, and as a table with notes in complexity.md.
 
     `folder`: None is complexity/ among the runs. Returns the paths.
     """
     folder = runs_dir() / "complexity" if folder is None else Path(folder)
-    table = complexity_frame(record)
     contents = {
         FILE: json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
-        "complexity.csv": table.to_csv(index=False, lineterminator="\n"),
-        "complexity.md": f"{complexity_markdown(table)}\n{complexity_notes(record)}\n",
+        "complexity.md": f"{complexity_markdown(complexity_frame(record))}\n{complexity_notes(record)}\n",
     }
     for name, text in contents.items():
         write_whole(folder / name, text)
@@ -269,7 +268,7 @@ def _cell(value: Any, unit: float | None) -> Any:
 def complexity_table(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of `complexity_frame` as text: a column per experiment, a row per quantity.
 
-    Published values have rows of their own, named so; what is not known says so.
+    Published values have rows of their own; unknown values are marked.
     """
     rows = {}
     for name, (_, _, write) in COLUMNS.items():
@@ -286,7 +285,7 @@ def complexity_markdown(table: pd.DataFrame) -> str:
 
 
 def complexity_notes(record: dict[str, Any]) -> str:
-    """Return what has to be said beside the table of a record, in Markdown: methods and versions."""
+    """Return the notes for the table of a record, in Markdown: methods and versions."""
     used = record["versions"]
     versions = ", ".join(f"{name} {used[key]}" for name, key in PACKAGES.items() if used.get(key) not in NOT_INSTALLED)
     methods = dict.fromkeys(row["memory_method"] for row in record["rows"])

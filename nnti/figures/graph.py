@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from nnti.models import Block, trace
+from nnti.models.blocks import Block, trace, watched
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Node:
         stage: of the blocks.
         shape: channels, height and width of the result.
         reads: position of a node that it reads from → what comes from there, for example "64×128×128".
-        column: length of the longest way from the image.
+        column: length of the longest path from the image.
         leads: False for what runs in training only, an auxiliary head.
     """
 
@@ -85,22 +85,13 @@ def _run(
     model: nn.Module, blocks: Sequence[Block], size: tuple[int, int], training: bool
 ) -> tuple[dict[str, tuple[Tensor, ...]], Tensor]:
     """Trace images; return the maps that each block gave, in the order in which the blocks ran, and the output."""
-    maps: dict[str, tuple[Tensor, ...]] = {}
-
-    def keep(name: str, output: Tensor | list[Tensor] | tuple[Tensor, ...]) -> None:
-        if isinstance(output, list):  # a backbone's maps, the deepest last
-            output = output[-1]
+    with watched({block.name: block.module for block in blocks}) as calls:
+        whole = trace(model, size, training=training)
+    maps = {}
+    for name, (_, output) in calls.items():
+        output = output[-1] if isinstance(output, list) else output  # a backbone's maps, the deepest last
         maps[name] = output if isinstance(output, tuple) else (output,)
-
-    hooks = [
-        block.module.register_forward_hook(lambda _, __, output, name=block.name: keep(name, output))
-        for block in blocks
-    ]
-    try:
-        return maps, trace(model, size, training=training)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return maps, whole
 
 
 def _repeats(nodes: Sequence[Node], block: Block, shape: tuple[int, int, int]) -> bool:

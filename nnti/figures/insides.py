@@ -10,34 +10,34 @@ from torch import Tensor, nn
 
 from nnti.figures.pictures import CAPTION, GAP, MARGIN, draw_picture, to_picture, write_at
 from nnti.figures.style import WIDTH, bare_page, styled
-from nnti.inference.image import predict
+from nnti.inference.image import evaluating, predict
+from nnti.models.blocks import watched
 
+CHANNELS = 3  # shown of a recurrent convolution
 SAMPLED = 500  # places of a map from which its principal components are taken: many more cost time, not colour
 TINY = 1e-12  # instead of the range of a map that is the same everywhere
 
 
 @styled
-def feature_steps(model: nn.Module, image: Tensor, title: str, unit: int = 0, channels: int = 3) -> Figure:
-    """Show what each step of a recurrent convolution makes of an image, and what changes from step to step.
+def feature_steps(model: nn.Module, image: Tensor, title: str) -> Figure:
+    """Show each step of the first recurrent convolution for an image, and what changes from step to step.
 
-    A row per channel, those of the most contrast; x_k beside x_k − x_(k−1). A row's maps share one scale, dark to
-    bright, and its changes another, blue for less and red for more.
+    A row for each of the three channels with most contrast: the states x_k, then the changes x_k − x_(k−1). Within a
+    row, the states share one scale, dark to bright, and the changes another, blue for less and red for more.
 
     Args:
         model: a network with modules that have `states`, as `nnti.models.r2unet.RecurrentConv`.
         image: uint8 (3, H, W).
         title: which model, trained how long.
-        unit: which of the recurrent convolutions, in the order of the model's modules.
-        channels: how many rows.
 
-    Raises ValueError for a model without recurrent convolutions, or without so many.
+    Raises ValueError for a model without recurrent convolutions.
     """
-    name, module = _find(model, unit, "recurrent convolutions, with `states`", lambda m: hasattr(m, "states"))
+    name, module = _first(model, "recurrent convolution, with `states`", lambda m: hasattr(m, "states"))
     states = _states(model, module, image)  # (steps + 1, C, h, w)
     names = [f"$x_{{{step}}}$" for step in range(len(states))]
     names += [f"$x_{{{step}}} - x_{{{step - 1}}}$" for step in range(1, len(states))]
     rows, captions = [], []
-    for channel in np.argsort(-states[0].std(axis=(1, 2)), kind="stable")[:channels]:
+    for channel in np.argsort(-states[0].std(axis=(1, 2)), kind="stable")[:CHANNELS]:
         colors, scales = _colored(states[:, channel])
         rows.append([(name, _stretched(color, image)) for name, color in zip(names, colors, strict=True)])
         captions.append(f"channel {channel}: {scales}")
@@ -60,12 +60,13 @@ def pooled_maps(model: nn.Module, image: Tensor, title: str) -> Figure:
 
     Raises ValueError for a model without a pyramid.
     """
-    wanted = "pyramids, with `bins` and `levels`"
-    _, pyramid = _find(model, 0, wanted, lambda m: hasattr(m, "bins") and hasattr(m, "levels"))
+    wanted = "pyramid, with `bins` and `levels`"
+    _, pyramid = _first(model, wanted, lambda m: hasattr(m, "bins") and hasattr(m, "levels"))
     pools = [level[0] for level in pyramid.levels]
-    caught = _caught(model, image, [pyramid, *pools])
-    source = caught[pyramid][0][0][0]  # the first input's first image: (C, h, w)
-    maps = [source, *(caught[pool][1][0] for pool in pools)]
+    with watched(dict(enumerate([pyramid, *pools]))) as calls:
+        predict(model, image, precision="float32")
+    source = calls[0][0][0][0]  # the pyramid's first input's first image: (C, h, w)
+    maps = [source, *(calls[number][1][0] for number in range(1, len(calls)))]
     basis = _components(source)
     low, high = np.percentile(_project(source, basis).reshape(-1, 3), (1, 99), axis=0)
     colors = [np.clip((_project(map_, basis) - low) / np.maximum(high - low, TINY), 0, 1) for map_ in maps]
@@ -95,38 +96,20 @@ def _table(
     return figure
 
 
-def _find(model: nn.Module, number: int, what: str, fits: Callable[[nn.Module], bool]) -> tuple[str, nn.Module]:
-    """Return name and module of the model's part at position `number` among those that fit."""
-    found = [(name, module) for name, module in model.named_modules() if fits(module)]
-    if not 0 <= number < len(found):
-        raise ValueError(f"{type(model).__name__} has {len(found)} {what}; there is no number {number}")
-    return found[number]
-
-
-def _caught(model: nn.Module, image: Tensor, modules: Sequence[nn.Module]) -> dict[nn.Module, tuple]:
-    """Segment an image and return each module's inputs and output."""
-    caught = {}
-    hooks = [
-        module.register_forward_hook(lambda module, inputs, output: caught.update({module: (inputs, output)}))
-        for module in modules
-    ]
-    try:
-        predict(model, image, precision="float32")
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return caught
+def _first(model: nn.Module, what: str, fits: Callable[[nn.Module], bool]) -> tuple[str, nn.Module]:
+    """Return name and module of the model's first part that fits."""
+    for name, module in model.named_modules():
+        if fits(module):
+            return name, module
+    raise ValueError(f"{type(model).__name__} has no {what}")
 
 
 def _states(model: nn.Module, module: nn.Module, image: Tensor) -> np.ndarray:
     """Return a recurrent convolution's states (steps + 1, C, h, w), in eval mode, as it segments the image."""
-    inputs, _ = _caught(model, image, [module])[module]
-    mode = module.training
-    try:
-        with torch.inference_mode():
-            return torch.stack([state[0].float().cpu() for state in module.eval().states(*inputs)]).numpy()
-    finally:
-        module.train(mode)
+    with watched({"module": module}) as calls:
+        predict(model, image, precision="float32")
+    with torch.inference_mode(), evaluating(module):
+        return torch.stack([state[0].float().cpu() for state in module.states(*calls["module"][0])]).numpy()
 
 
 def _colored(states: np.ndarray) -> tuple[list[np.ndarray], str]:

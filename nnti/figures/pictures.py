@@ -18,6 +18,7 @@ from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_heigh
 from nnti.metrics import ConfusionMatrix
 
 NEUTRAL = ((255, 255, 255), (0, 0, 0), (210, 210, 210))  # for void, where a data set's own colour will not do
+ALPHA = 0.55  # share of the mask's colour in an overlay
 DISTINCT = 100  # distance in RGB at which two colours differ at a glance in a small picture
 
 
@@ -64,16 +65,10 @@ def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes) 
 
 
 def overlay(
-    image: Tensor | np.ndarray, mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes, alpha: float = 0.55
+    image: Tensor | np.ndarray, mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes
 ) -> np.ndarray:
-    """Lay the colours of a mask (H, W) over an image (3, H, W) with values 0 … 255: uint8 (H, W, 3).
-
-    `alpha` is the share of the mask's colour, 0 … 1.
-    """
-    picture, colors = to_picture(image), colorize(mask, dataset)
-    if picture.shape != colors.shape:
-        raise ValueError(f"image {picture.shape[:2]} and mask {colors.shape[:2]} must have the same (height, width)")
-    return ((1 - alpha) * picture + alpha * colors).round().astype(np.uint8)
+    """Lay the colours of a mask (H, W) over an image (3, H, W) with values 0 … 255: uint8 (H, W, 3)."""
+    return ((1 - ALPHA) * to_picture(image) + ALPHA * colorize(mask, dataset)).round().astype(np.uint8)
 
 
 def void_color(dataset: SegmentationDataset | Classes) -> tuple[int, int, int]:
@@ -82,10 +77,12 @@ def void_color(dataset: SegmentationDataset | Classes) -> tuple[int, int, int]:
     CamVid's own, black, is next to its pedestrians' dark olive; white takes its place.
     """
     palette = np.asarray(dataset.palette, dtype=float)
-    choices = (tuple(dataset.void_color), *NEUTRAL)
-    distances = [np.linalg.norm(palette - color, axis=1).min() for color in choices]
-    clear = [color for color, distance in zip(choices, distances, strict=True) if distance >= DISTINCT]
-    return clear[0] if clear else choices[np.argmax(distances)]
+
+    def distance(color: tuple[int, int, int]) -> float:
+        return np.linalg.norm(palette - color, axis=1).min()
+
+    own = tuple(dataset.void_color)
+    return own if distance(own) >= DISTINCT else max(NEUTRAL, key=distance)
 
 
 def to_array(values: Tensor | np.ndarray) -> np.ndarray:
@@ -95,10 +92,7 @@ def to_array(values: Tensor | np.ndarray) -> np.ndarray:
 
 def to_picture(image: Tensor | np.ndarray) -> np.ndarray:
     """Return an image (3, H, W) with values 0 … 255, integer or not, as uint8 (H, W, 3)."""
-    image = to_array(image)
-    if image.ndim != 3 or image.shape[0] != 3:
-        raise ValueError(f"an image must be (3, H, W), not {image.shape}")
-    return np.clip(np.round(image), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return np.clip(np.round(to_array(image)), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
 MARGIN, GAP, BLOCK_GAP = 0.06, 0.06, 0.2  # inches: page border, between pictures, between two blocks of rows
@@ -115,11 +109,11 @@ def triptychs(
     dataset: SegmentationDataset,
     title: str,
     columns: Sequence[str] = ("image", "ground truth", "prediction"),
-    scores: bool = True,
 ) -> Figure:
     """Show a row per sample: its image, its labels and one or more predictions, in the data set's colours.
 
-    The legend lists the classes that occur in the labels and predictions shown. Rows go into one block, or into two
+    Below each prediction stands its mean IoU over the classes that occur in that image or its prediction. The legend
+    lists the classes that occur in the labels and predictions shown. Rows go into one block, or into two
     side by side where the pictures are larger then.
 
     Args:
@@ -127,15 +121,12 @@ def triptychs(
         dataset: gives colours, class names and `ignore_index`.
         title: which model, which data, how many images.
         columns: a heading for each picture of a row.
-        scores: write below each prediction its mean IoU over the classes that occur in that image or its prediction.
     """
-    _check(samples, columns)
     handles = _class_handles([mask for sample in samples for mask in sample[1:]], dataset)
     ratios = [min(TALLEST, sample[1].shape[0] / sample[1].shape[1]) for sample in samples]
-    gap = CAPTION if scores else GAP
-    layouts = [_blocks(ratios, len(columns), gap, number) for number in (1, 2)[: len(samples)]]
+    layouts = [_blocks(ratios, len(columns), number) for number in (1, 2)[: len(samples)]]
     width, blocks = max(layouts, key=lambda layout: layout[0])
-    height = HEADING + max(sum(ratios[row] * width + gap for row in block) for block in blocks)
+    height = HEADING + max(sum(ratios[row] * width + CAPTION for row in block) for block in blocks)
     figure, above = bare_page(height, title, below=legend_height(handles))
     across = len(columns) * (width + GAP) - GAP
     left = (WIDTH - len(blocks) * (across + BLOCK_GAP) + BLOCK_GAP) / 2
@@ -144,8 +135,8 @@ def triptychs(
             write_at(figure, text, left + number * (width + GAP) + width / 2, above + HEADING - 0.04, "bottom")
         top = above + HEADING
         for row in block:
-            _draw_row(figure, samples[row], dataset, (left, top, width, ratios[row] * width), scores)
-            top += ratios[row] * width + gap
+            _draw_row(figure, samples[row], dataset, (left, top, width, ratios[row] * width))
+            top += ratios[row] * width + CAPTION
         left += across + BLOCK_GAP
     draw_legend(figure, handles)
     return figure
@@ -184,8 +175,6 @@ def augmentation_gallery(
         dataset: gives colours, class names and `ignore_index`.
         title: what was done to the image.
     """
-    if not crops:
-        raise ValueError("crops is empty; pass at least one (image, label)")
     handles = _class_handles([label, *(mask for _, mask in crops)], dataset)
     rows = 1 if len(crops) < 3 else 2 if len(crops) <= 8 else 3
     across = -(-len(crops) // rows)
@@ -234,34 +223,21 @@ def _class_handles(masks: Sequence[Picture], dataset: SegmentationDataset | Clas
     return [Patch(facecolor=np.asarray(color) / 255, label=name, **style) for color, name in entries]
 
 
-def _check(samples: Sequence[tuple[Picture, ...]], columns: Sequence[str]) -> None:
-    if not samples:
-        raise ValueError("samples is empty; pass at least one (image, label, prediction)")
-    for number, sample in enumerate(samples):
-        if len(sample) != len(columns):
-            raise ValueError(f"sample {number} has {len(sample)} pictures for {len(columns)} columns {tuple(columns)}")
-        shapes = {tuple(picture.shape[-2:]) for picture in sample}
-        if len(shapes) > 1:
-            raise ValueError(f"sample {number} mixes the sizes {sorted(shapes)}; all must be of one size")
-
-
-def _blocks(ratios: Sequence[float], columns: int, gap: float, number: int) -> tuple[float, list[range]]:
+def _blocks(ratios: Sequence[float], columns: int, number: int) -> tuple[float, list[range]]:
     """Return the pictures' width in inches if the rows stand in `number` blocks, and the rows of each block."""
     half = -(-len(ratios) // number)
     blocks = [range(len(ratios))[start : start + half] for start in range(0, len(ratios), half)]
     free = WIDTH - 2 * MARGIN - number * (columns - 1) * GAP - (number - 1) * BLOCK_GAP
     tallest = max(sum(ratios[row] for row in block) for block in blocks)
-    return min(free / (number * columns), (ROOM - half * gap) / tallest), blocks
+    return min(free / (number * columns), (ROOM - half * CAPTION) / tallest), blocks
 
 
-def _draw_row(
-    figure: Figure, sample: Sequence[Picture], dataset: SegmentationDataset, box: tuple, scores: bool
-) -> None:
+def _draw_row(figure: Figure, sample: Sequence[Picture], dataset: SegmentationDataset, box: tuple) -> None:
     left, top, width, height = box
     image, label, *predictions = sample
     for number, pixels in enumerate([to_picture(image), *(colorize(mask, dataset) for mask in (label, *predictions))]):
         draw_picture(figure, pixels, left, top, width, height)
-        if scores and number > 1:
+        if number > 1:
             text = _score(sample[number], label, dataset)
             write_at(figure, text, left + width / 2, top + height + 0.02, "top")
         left += width + GAP

@@ -90,13 +90,13 @@ def render_architectures(folder: str | Path | None = None, experiments: Sequence
     return paths
 
 
-def run_triptychs(run: RunFolder, images: int = SHOWN, progress: bool = True) -> Figure:
-    """Show image / ground truth / prediction of a run's best checkpoint, for `images` validation images spread evenly.
+def run_triptychs(run: RunFolder, progress: bool = True) -> Figure:
+    """Show image / ground truth / prediction of a run's best checkpoint, for a few validation images.
 
     Every image is segmented whole, at its own size, as the `full` protocol does.
     """
     dataset = _val_data(run)
-    chosen = evenly_spread(len(dataset), images)
+    chosen = evenly_spread(len(dataset), SHOWN)
     shown = f"{len(chosen)} of the validation images, epoch {run.record()['best_epoch']}, full protocol"
     return _segmented([run], dataset, chosen, f"{_title(run)}\n{shown}", progress=progress)
 

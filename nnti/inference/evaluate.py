@@ -118,7 +118,6 @@ def normalization_gap(
     experiment: Experiment,
     dataset: SegmentationDataset,
     progress: bool = True,
-    images: int = HEALTH_IMAGES,
 ) -> dict[str, Any]:
     """Measure a model on the same images with the statistics of each batch and with the running ones.
 
@@ -128,13 +127,13 @@ def normalization_gap(
     Args:
         model: left as it was, its running statistics too.
         experiment: its batch size and the `report` protocol's crop are used.
-        dataset: `images` of it are used, spread evenly, in whole batches.
+        dataset: `HEALTH_IMAGES` of it are used, spread evenly, in whole batches.
 
     Returns:
         `images`, `split`, and the mean IoU with either kind: `train_mode_mean_iou`, `eval_mode_mean_iou`.
     """
     batch = min(experiment.batch_size, len(dataset))
-    whole_batches = max(1, min(images, len(dataset)) // batch) * batch
+    whole_batches = max(1, min(HEALTH_IMAGES, len(dataset)) // batch) * batch
     some = torch.utils.data.Subset(dataset, evenly_spread(len(dataset), whole_batches))
     device = next(model.parameters()).device
     loader = val_loader(experiment, some, device, "report")

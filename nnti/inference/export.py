@@ -7,6 +7,7 @@ JSON: `class_names`, `palette` (RGB of each class), `experiment`, `epoch`, `scor
     json.loads(onnxruntime.InferenceSession("x.onnx").get_modelmeta().custom_metadata_map["class_names"])
 """
 
+import importlib.util
 import json
 import logging
 import math
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from nnti.augment import normalize
 from nnti.errors import RunError
-from nnti.folders import write_whole
+from nnti.folders import plain, write_whole
 from nnti.inference.deploy import fold_batch_norms
 from nnti.models.saved import load_model
 
@@ -108,7 +109,7 @@ def onnx_bytes(model: nn.Module, description: dict[str, Any] | None = None) -> b
     for axis, name in axes.items():  # the exporter writes them as terms of the input's
         graph.output[0].type.tensor_type.shape.dim[axis].dim_param = name
     for key, value in (description or {}).items():
-        proto.metadata_props.add(key=key, value=json.dumps(_without_nan(value), ensure_ascii=False))
+        proto.metadata_props.add(key=key, value=json.dumps(plain(value), ensure_ascii=False))
     return proto.SerializeToString()
 
 
@@ -129,11 +130,7 @@ def onnx_network(content: bytes | str) -> Network:
 
 def has_onnxruntime() -> bool:
     """Return whether ONNX files can be run here."""
-    try:
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("onnxruntime") is not None
 
 
 def verify(model: nn.Module, exported: Network) -> Difference:
@@ -256,13 +253,6 @@ def _cell_weights(x: Tensor, length: int, cells: int) -> Tensor:
     pixel = torch.arange(length, device=x.device)
     inside = ((pixel + 1) * cells > cell * length) & (pixel * cells < (cell + 1) * length)
     return inside.to(x.dtype) / inside.sum(1, keepdim=True)
-
-
-def _without_nan(value: Any) -> Any:
-    """Return a value as JSON has it: what is not known is null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _reason(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 
 from nnti.data.base import IMAGE_ENDINGS, read_photo
 from nnti.data.cityscapes import Cityscapes, to_label_ids
-from nnti.errors import DataError, SettingError, denied, permissions_explained
+from nnti.errors import DataError, SettingError, denied, permissions_explained, reraise
 from nnti.inference.deploy import deploy
 from nnti.inference.image import Inference, predict
 from nnti.progress import progress_bar
@@ -109,17 +109,13 @@ def _below(folder: Path, output: Path | None) -> list[Path]:
     results = None if output is None else output.resolve()
     if results == folder.resolve():
         raise DataError(f"{folder}: results would mix with the images; write them to another folder, --output OTHER")
-    below = (Path(place) / name for place, _, names in os.walk(folder, onerror=_raise) for name in names)
+    below = (Path(place) / name for place, _, names in os.walk(folder, onerror=reraise) for name in names)
     images = [path for path in sorted(below) if path.suffix.lower() in IMAGE_ENDINGS and path.name[0] != "."]
     if results and results.is_relative_to(folder.resolve()):
         images = [path for path in images if not path.resolve().is_relative_to(results)]
     if not images:
         raise DataError(f"{folder} holds no image ({' '.join(IMAGE_ENDINGS)}), nor does any folder in it")
     return images
-
-
-def _raise(error: OSError) -> None:
-    raise error  # os.walk would silently skip a folder that may not be read
 
 
 def _free_names(paths: list[Path]) -> list[str]:

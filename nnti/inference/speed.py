@@ -1,7 +1,7 @@
 """Time variants of one thing against each other in one run.
 
-A shared machine is now fast, now slow: only what ran in the same minutes can be compared. Variants therefore take turns
-in short blocks, and every figure that is quoted is a ratio of medians within one run.
+A shared machine varies in speed, so only what ran in the same minutes can be compared. Variants therefore take turns in
+short blocks, and every figure that is quoted is a ratio of medians within one run.
 """
 
 import copy
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nnti.augment import normalize
-from nnti.device import autocast, device_name, resolve_device, resolve_precision
+from nnti.device import autocast, resolve_device, resolve_precision
 from nnti.errors import RunError
 from nnti.inference.deploy import deploy
 from nnti.inference.export import has_onnxruntime, onnx_bytes, onnx_network
@@ -37,31 +37,12 @@ class Timing:
         return 1 / self.median
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Seconds for one image: `median`, and the quartiles `low` and `high` of `repeats` measurements."""
-
-    median: float
-    low: float
-    high: float
-    repeats: int
-    size: Size
-    device: str
-    precision: str
-
-    @property
-    def frames_per_second(self) -> float:
-        """Images per second, one after the other."""
-        return 1 / self.median
-
-
 def compare(
     variants: Mapping[str, Callable[[], object]],
     *,
     blocks: int = 7,
     block_seconds: float = 0.3,
     limit: float = 60.0,
-    warmup: int = 1,
 ) -> dict[str, Timing]:
     """Call each variant in turn, `blocks` times round, as often in each block as fits into `block_seconds`.
 
@@ -69,13 +50,11 @@ def compare(
         variants: name → function without arguments; it must have finished its work when it returns.
         blocks: rounds; each gives one number per variant, the mean of that block.
         block_seconds: length of a block; a call that takes longer is a block of its own.
-        limit: seconds after which no further round begins; three rounds are made in any case.
-        warmup: untimed calls of each variant before the first round.
+        limit: seconds after which no further round begins; at least three rounds are made.
     """
     calls = {}
     for name, function in variants.items():
-        for _ in range(max(1, warmup)):
-            seconds = _seconds(function, 1)
+        seconds = _seconds(function, 1)
         calls[name] = max(1, min(10_000, round(block_seconds / max(seconds, 1e-7))))
     measured: dict[str, list[float]] = {name: [] for name in variants}
     started = time.perf_counter()
@@ -102,10 +81,8 @@ def measure_latency(
     *,
     precision: str = "auto",
     channels_last: bool = True,
-    repeats: int = 30,
-    limit: float = 120.0,
-) -> dict[str, Latency]:
-    """Time the inference of one image at a time, in every form of the network that can be had here, taking turns.
+) -> dict[str, Timing]:
+    """Time the inference of one image at a time, in every form of the network that is available here, taking turns.
 
     The forms: "eager", the network itself, and "deployed" (`nnti.inference.deploy`), from a normalised image on the
     device to its logits; and, on CPUs with onnxruntime, "ONNX Runtime", in float32 and from a uint8 image.
@@ -114,8 +91,6 @@ def measure_latency(
         model: is left as it was.
         size: (H, W) of the image.
         device, precision, channels_last: as the settings of an experiment; of the first two forms.
-        repeats: rounds, each of one forward pass of every form.
-        limit: seconds after which no further round begins; three are made in any case.
     """
     device = resolve_device(device)
     dtype = resolve_precision(precision, device)
@@ -123,27 +98,21 @@ def measure_latency(
     model = copy.deepcopy(model).to(device, memory_format=layout).eval()
     image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, device=device)
     normalized = normalize(image).contiguous(memory_format=layout)
-    named = str(dtype).removeprefix("torch.")
-    deployed = deploy(model, named)
+    deployed = deploy(model, str(dtype).removeprefix("torch."))
 
     def eager(images: Tensor) -> Tensor:
         with autocast(device, dtype):
             return model(images)
 
-    forms = {"eager": (eager, normalized, named), "deployed": (deployed, normalized, named)}
+    forms = {"eager": (eager, normalized), "deployed": (deployed, normalized)}
     if device.type == "cpu" and has_onnxruntime():
         try:
-            forms["ONNX Runtime"] = (onnx_network(onnx_bytes(model)), image, "float32")
+            forms["ONNX Runtime"] = (onnx_network(onnx_bytes(model)), image)
         except RunError as error:
             warnings.warn(f"ONNX Runtime is not timed: {error}", stacklevel=2)
-    calls = {name: _waiting(network, given, device) for name, (network, given, _) in forms.items()}
+    calls = {name: _waiting(network, given, device) for name, (network, given) in forms.items()}
     with torch.inference_mode():
-        timings = compare(calls, blocks=repeats, block_seconds=0, limit=limit)
-    where = device_name(device)
-    return {
-        name: Latency(timing.median, timing.low, timing.high, timing.blocks, tuple(size), where, forms[name][2])
-        for name, timing in timings.items()
-    }
+        return compare(calls, blocks=30, block_seconds=0, limit=120)
 
 
 def _waiting(network: Callable[[Tensor], Tensor], image: Tensor, device: torch.device) -> Callable[[], None]:

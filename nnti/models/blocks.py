@@ -1,10 +1,10 @@
 """What the networks share: the rows of their architecture tables, what they return, and their batch normalisations."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -39,15 +39,25 @@ def architecture_table(model: nn.Module, size: tuple[int, int] = (512, 512)) -> 
     Columns: stage, name, type, channels, height, width, stride (input height over output height, rounded), parameters.
     Nothing is computed, see `trace`.
     """
-    blocks, outputs = list(model.blocks()), {}
+    blocks = list(model.blocks())
+    with watched({block.name: block.module for block in blocks}) as calls:
+        trace(model, size)
+    return pd.DataFrame([_row(block, calls[block.name][1], size) for block in blocks])
+
+
+@contextmanager
+def watched(modules: Mapping[Any, nn.Module]) -> Iterator[dict[Any, tuple]]:
+    """Yield a dict that gets (inputs, output) of each module under its key, in the order in which the modules run."""
+    calls = {}
     hooks = [
-        block.module.register_forward_hook(lambda _, __, output, name=block.name: outputs.update({name: output}))
-        for block in blocks
+        module.register_forward_hook(lambda _, inputs, output, key=key: calls.update({key: (inputs, output)}))
+        for key, module in modules.items()
     ]
-    trace(model, size)
-    for hook in hooks:
-        hook.remove()
-    return pd.DataFrame([_row(block, outputs[block.name], size) for block in blocks])
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def trace(model: nn.Module, size: tuple[int, int], training: bool = True, images: int = 2):

@@ -36,8 +36,6 @@ class ENet(nn.Module):
 
     def __init__(self, num_classes: int, dropout: tuple[float, float] = (0.01, 0.1)):
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes={num_classes}: it must be at least 1")
         early, late = dropout
         self.num_classes = num_classes
         self.initial = InitialBlock(3, 16)

@@ -24,9 +24,6 @@ from nnti.models.blocks import Block, frozen_statistics
 __all__ = ["R2UNet", "RecurrentConv", "RecurrentResidualUnit"]
 
 
-STEP_NORMS = ("shared", "per_step")
-
-
 class R2UNet(nn.Module):
     """Encoder and decoder of recurrent residual units; (B, 3, H, W) images → (B, num_classes, H, W) logits.
 
@@ -50,7 +47,6 @@ class R2UNet(nn.Module):
         checkpoint_activations: bool = False,
     ):
         super().__init__()
-        _check(num_classes, widths, steps, step_norm)
         self.num_classes, self.checkpoint_activations = num_classes, checkpoint_activations
 
         def unit(in_channels: int, out_channels: int) -> RecurrentResidualUnit:
@@ -119,7 +115,8 @@ class RecurrentConv(nn.Module):
         super().__init__()
         self.steps = steps
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(steps + 1 if step_norm == "per_step" else 1))
+        norms = {"shared": 1, "per_step": steps + 1}[step_norm]
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(norms))
 
     def forward(self, u: Tensor) -> Tensor:
         """Return the last state, of the shape of `u`, (B, C, h, w)."""
@@ -148,14 +145,3 @@ class UpConv(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Grow (B, C, h, w) to (B, C', *size)."""
         return F.relu(self.norm(self.conv(F.interpolate(x, size=tuple(size), mode="nearest"))))
-
-
-def _check(num_classes: int, widths: Sequence[int], steps: int, step_norm: str) -> None:
-    if num_classes < 1:
-        raise ValueError(f"num_classes={num_classes}: it must be at least 1")
-    if len(widths) < 2 or not all(isinstance(width, int) and width > 0 for width in widths):
-        raise ValueError(f"widths={tuple(widths)}: give the channels of at least two levels, for example 64, 128, 256")
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps={steps!r}: it must be a whole number, at least 1; the paper's networks use 2")
-    if step_norm not in STEP_NORMS:
-        raise ValueError(f"step_norm={step_norm!r}: it must be one of {', '.join(STEP_NORMS)}")

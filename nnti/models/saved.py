@@ -4,6 +4,7 @@ A checkpoint is what `torch.save` writes: a zip archive with a checksum for each
 before anything is used. It holds only plain types and tensors, so reading it cannot run code.
 """
 
+import textwrap
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -61,18 +62,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn
 
 
 def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Load a state_dict; raise RunError with the first names and shapes that do not fit."""
-    own = model.state_dict()
-    faults = [f"{name} is {tuple(weights[name].shape)}, not {tuple(own[name].shape)}"
-              for name in own if name in weights and own[name].shape != weights[name].shape][-1:]  # fmt: skip
-    faults += [f"{name} is missing" for name in own if name not in weights][:3]
-    faults += [f"{name} is not known" for name in weights if name not in own][:3]
-    if faults:
+    """Load a state_dict; raise RunError with names and shapes that do not fit."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
         raise RunError(
-            f"{path}: the weights are not those of {type(model).__name__} as the checkpoint describes it "
-            f"({'; '.join(faults)}). They were saved with other classes or model_arguments, or by other code"
-        )
-    model.load_state_dict(weights)
+            f"{path}: the weights are not those of {type(model).__name__} as the checkpoint describes it. They were "
+            f"saved with other classes or model_arguments, or by other code: {textwrap.shorten(str(error), 400)}"
+        ) from error
 
 
 def check_classes(checkpoint: dict[str, Any], dataset: SegmentationDataset, path: Path) -> None:

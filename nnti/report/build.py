@@ -66,13 +66,12 @@ def take_run(run: RunFolder) -> list[Path]:
     return [Path(shutil.copyfile(run.path / name, folder / name)) for name in names]
 
 
-def build_report(figures: str | Path | None = None, pictures: bool = False) -> list[Path]:
+def build_report(pictures: bool = False) -> list[Path]:
     """Draw the figures, write the tables and set report.pdf, from report/runs and report/complexity alone.
 
     The same records give the same bytes.
 
     Args:
-        figures: folder of the figures; None: figures/. The PDF always shows those in figures/.
         pictures: draw segmented images too, which takes data sets and checkpoints; see `render_pictures`. Without, the
             files that are there stay as they are.
     """
@@ -84,8 +83,8 @@ def build_report(figures: str | Path | None = None, pictures: bool = False) -> l
     # figures take longest: two processes draw them while this one writes the tables; forks have PyTorch imported
     context = get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), context) as pool:
-        jobs = [pool.submit(_render_comparisons, runs, figures), pool.submit(render_architectures, figures)]
-        jobs += [pool.submit(render_run, run, figures, progress=False, pictures=False) for run in shown.values()]
+        jobs = [pool.submit(_render_comparisons, runs), pool.submit(render_architectures)]
+        jobs += [pool.submit(render_run, run, progress=False, pictures=False) for run in shown.values()]
         costs = with_times(read_complexity(folder / "complexity"), {name: run.record() for name, run in runs.items()})
         tables = report_tables(runs, costs)
         paths = [*save_complexity(costs, folder / "complexity"), *write_tables(tables, folder / "tables")]
@@ -93,7 +92,7 @@ def build_report(figures: str | Path | None = None, pictures: bool = False) -> l
             paths += fill_tables(text, tables)
         paths += [path for job in jobs for path in job.result()]
     if pictures:
-        paths += render_pictures(shown, figures)
+        paths += render_pictures(shown)
     return [*paths, set_pdf(folder)]
 
 
@@ -137,33 +136,33 @@ def filled(text: str, tables: Mapping[str, pd.DataFrame]) -> str:
     return BLOCK.sub(block, text)
 
 
-def render_pictures(runs: Mapping[str, RunFolder], folder: str | Path | None = None) -> list[Path]:
+def render_pictures(runs: Mapping[str, RunFolder]) -> list[Path]:
     """Draw the pictures that data sets and checkpoints allow; return the paths of the files written.
 
-    A checkpoint is looked for in the report's run folder, then in runs/, where it counts if the record is the same.
+    They go to figures/, and as JPEGs for the PDF to report/pictures/. A checkpoint is looked for in the
+    report's run folder, then in runs/, where it counts if the record is the same.
 
     Args:
         runs: name of a run → its folder in report/runs/.
-        folder: where to; None: figures/, and JPEGs for the PDF in report/pictures/.
     """
     found = {name: _with_checkpoint(run) for name, run in runs.items()}
     found = {name: run for name, run in found.items() if run and _data_is_here(run)}
     paths = []
     for name, run in found.items():
-        paths += save(run_triptychs(run, progress=False), f"{name}_triptychs", folder)
+        paths += save(run_triptychs(run, progress=False), f"{name}_triptychs")
         analysis = run.analysis()
         if analysis and name == THREE["ENet"]:
-            paths += save(best_and_worst(run, analysis), f"{name}_best_and_worst", folder)
+            paths += save(best_and_worst(run, analysis), f"{name}_best_and_worst")
     three = {title: found[name] for title, name in THREE.items() if name in found}
     if len(three) == len(THREE):
         data = three["ENet"].record()["data"]
         title = (
             f"{ROWS} of {data['title']}'s {data['val_images']} validation images, and what the networks make of them"
         )
-        paths += save(comparison(three, ROWS, title), "camvid_comparison", folder)
+        paths += save(comparison(three, ROWS, title), "camvid_comparison")
     if "ENet" in three:
-        paths += save(_gallery(three["ENet"]), "camvid_augmentation", folder)
-    return [*paths, *(_light(path) for path in paths if path.suffix == ".png" and folder is None)]
+        paths += save(_gallery(three["ENet"]), "camvid_augmentation")
+    return [*paths, *(_light(path) for path in paths if path.suffix == ".png")]
 
 
 def _with_checkpoint(run: RunFolder) -> RunFolder | None:
@@ -197,25 +196,24 @@ def _light(path: Path) -> Path:
     return light
 
 
-def _render_comparisons(runs: Mapping[str, RunFolder], folder: str | Path | None) -> list[Path]:
+def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
     """Draw what shows several runs: Tasks II and III beside each other, the classes, and the ablations."""
     paths = []
     compared = {title: runs[name] for title, name in COMPARED.items() if name in runs}
     if compared:
         names = " and ".join(COMPARED[key] for key in compared)
         title = f"{names}\n{_data(compared.values())}, validation by the report protocol"
-        paths += save(
-            curves({key: run.history() for key, run in compared.items()}, title), "task2_task3_curves", folder
-        )
+        histories = {key: run.history() for key, run in compared.items()}
+        paths += save(curves(histories, title), "task2_task3_curves")
     three = {title: runs[name] for title, name in THREE.items() if name in runs}
     if three:
         results = {title: run.record()["validation"]["full"]["iou_per_class"] for title, run in three.items()}
         names = next(iter(three.values())).record()["data"]["class_names"]
         figure = per_class_iou(results, names, f"{_data(three.values())}, full protocol")
-        paths += save(figure, "camvid_per_class_iou", folder)
+        paths += save(figure, "camvid_per_class_iou")
     records = {name: run.record() for name, run in runs.items()}
     for name, title in ABLATION_TITLES.items():
-        paths += save(ablation_dots(ablation_scores(name, records), title), f"ablation_{name}", folder)
+        paths += save(ablation_dots(ablation_scores(name, records), title), f"ablation_{name}")
     return paths
 
 

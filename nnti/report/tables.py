@@ -14,10 +14,10 @@ import torch
 from nnti.device import readable_device
 from nnti.experiment import Experiment, parse_setting
 from nnti.figures import as_markdown, health_table
-from nnti.figures.complexity import EXPERIMENTS, EXTRA_FORMS, complexity_frame, dataset_class, minutes
+from nnti.figures.complexity import EXPERIMENTS, EXTRA_FORMS, complexity_frame, complexity_table, dataset_class, minutes
 from nnti.folders import write_whole
 from nnti.models import MODELS, architecture_table, build_model
-from nnti.published import ABSTRACT_MEAN_IOU, COSTS, LITERATURE, REPORT, SCORES
+from nnti.published import ABSTRACT_MEAN_IOU, LITERATURE, REPORT, SCORES
 from nnti.training.run_folder import RunFolder
 
 Records = Mapping[str, dict[str, Any]]  # name of a run → its record
@@ -26,7 +26,7 @@ TASKS = ("enet_voc", "enet_voc_plain", "r2unet_cityscapes", "pspnet_cityscapes")
 CAMVID = ("enet_camvid", "r2unet_camvid_short", "r2unet_camvid_per_step_short", "pspnet_camvid_short")
 METRICS = {"dice": "Dice (= F1)", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy",
            "sensitivity": "sensitivity", "loss": "loss"}  # fmt: skip
-NOT_RUN, NOT_PUBLISHED, NOT_MEASURED = "not run", "not published", "not measured"
+NOT_RUN = "not run"
 
 # ablation → conditions → variant → experiment; those of one line differ in one setting alone
 ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -82,7 +82,6 @@ def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[
         "table2_metrics": _metrics(runs),
         **{f"ablation_{name}": ablation_table(name, records) for name in ABLATIONS},
         "normalization": _normalization(records),
-        "classes": _classes(records),
         "abstract": _abstract(),
         "literature": _literature(),
         "records": _records(records),
@@ -188,40 +187,27 @@ def _mean(values: list[float]) -> str:
 
 def _complexity(costs: dict[str, Any], records: Records) -> pd.DataFrame:
     """Table 1: what was published beside what was counted here, and the time per epoch of the experiment's own run."""
-    rows = []
-    for row in _own_networks(costs):
-        published, record = (
-            COSTS.get((row["experiment"].split("_")[0], row["data set"])),
-            records.get(row["experiment"]),
-        )
-        rows.append(
-            {
-                "experiment": row["experiment"],
-                "parameters": f"{row['parameters']:,.0f}",
-                "published parameters": f"{published.parameters / 1e6:.2f} M" if published else NOT_PUBLISHED,
-                "checkpoint, MB": f"{row['checkpoint, MB']:.1f}",
-                "published size, MB": f"{published.checkpoint_bytes / 1e6:.1f}" if published else NOT_PUBLISHED,
-                "multiply-adds, G": f"{row['multiply-adds, G']:.2f}",
-                "time per epoch": minutes(record["seconds_per_epoch"]) if record else NOT_RUN,
-                "published time": minutes(published.seconds_per_epoch) if published else NOT_PUBLISHED,
-            }
-        )
-    return pd.DataFrame(rows)
+    table = _own_networks(costs)
+    times = [minutes(records[name]["seconds_per_epoch"]) if name in records else NOT_RUN for name in table.experiment]
+    columns = {
+        "experiment": "experiment", "parameters": "parameters", "published parameters": "published parameters",
+        "checkpoint, MB": "checkpoint, MB", "published checkpoint, MB": "published size, MB",
+        "multiply-adds, G": "multiply-adds, G", "time per epoch": "time per epoch",
+        "published time per epoch": "published time",
+    }  # fmt: skip
+    return table.assign(**{"time per epoch": times})[list(columns)].rename(columns=columns)
 
 
 def _frames(costs: dict[str, Any]) -> pd.DataFrame:
     """Images per second of each network's forms, see `nnti.inference.speed.measure_latency`."""
     forms = {"frames/s": "eager", **{f"frames/s, {form}": form for form in EXTRA_FORMS}}
-    rows = []
-    for row in _own_networks(costs):
-        speeds = {title: NOT_MEASURED if pd.isna(row[name]) else f"{row[name]:.3g}" for name, title in forms.items()}
-        rows.append({"experiment": row["experiment"], "image size": row["image size"], **speeds})
-    return pd.DataFrame(rows)
+    return _own_networks(costs)[["experiment", "image size", *forms]].rename(columns=forms)
 
 
-def _own_networks(costs: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = complexity_frame(costs).to_dict("records")
-    return [row for row in rows if not row["experiment"].endswith("8gb")]  # the same network, trained in less memory
+def _own_networks(costs: dict[str, Any]) -> pd.DataFrame:
+    """Return a row of text per network; without those ending in 8gb, the same network trained in less memory."""
+    table = complexity_table(complexity_frame(costs)).T.rename_axis("experiment").reset_index()
+    return table[~table["experiment"].str.endswith("8gb")]
 
 
 def _summary(records: Records) -> pd.DataFrame:
@@ -282,15 +268,6 @@ def _normalization(records: Records) -> pd.DataFrame:
         **{name: table[name].map(_share) for name in shares},
         **{"batch − running": [f"{value:+.4f}".replace("-", "−") for value in table["batch − running"]]},
     )
-
-
-def _classes(records: Records) -> pd.DataFrame:
-    """IoU of each class for the CamVid runs, `full` protocol."""
-    found = {name: records[name] for name in CAMVID if name in records}
-    table = {"class": next(iter(found.values()))["data"]["class_names"]} if found else {}
-    for name, record in found.items():
-        table[name] = [_share(value) for value in record["validation"]["full"]["iou_per_class"]]
-    return pd.DataFrame(table)
 
 
 def _abstract() -> pd.DataFrame:

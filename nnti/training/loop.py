@@ -341,8 +341,10 @@ class Fit:
     def _load_best(self) -> None:
         """Load the best epoch's weights; if best.pt is damaged, the last epoch takes its place."""
         try:
-            load_weights(self.model, load_checkpoint(self.run.best)["model"], self.run.best)
+            best = load_checkpoint(self.run.best)
         except RunError as error:
             warnings.warn(f"{error}; the last epoch takes its place", stacklevel=2)
             self.state.best = {"epoch": self.state.done, "mean_iou": self.rows[-1]["val_mean_iou"]}
             self.run.save(self.run.best, self._checkpoint())
+        else:
+            load_weights(self.model, best["model"], self.run.best)

@@ -5,7 +5,6 @@ new one. last.pt keeps its predecessor as previous.pt.
 """
 
 import json
-import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from nnti.data import SegmentationDataset
 from nnti.device import commit, device_name, resolve_precision, versions
 from nnti.errors import RunError
 from nnti.experiment import Experiment
-from nnti.folders import find_run_dir, write_whole
+from nnti.folders import find_run_dir, plain, write_whole
 from nnti.models import count_parameters
 from nnti.models.saved import check_classes, load_checkpoint
 from nnti.training.state import RunState
@@ -257,18 +256,7 @@ def write_evaluation(
 
 
 def _json(content: dict[str, Any]) -> str:
-    return json.dumps(_plain(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """Return arrays as lists and what is not finite as None."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(plain(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 # may a training go on from what is there?

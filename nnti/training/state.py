@@ -89,7 +89,7 @@ class RunState:
         self.rows.append(row)
         self.partial = None
         mean_iou = row["val_mean_iou"]
-        if row["epoch"] and (mean_iou > self.best["mean_iou"] or (self.best["epoch"] is None and mean_iou == mean_iou)):
+        if row["epoch"] and mean_iou > self.best["mean_iou"]:
             self.best = {"epoch": row["epoch"], "mean_iou": mean_iou}
 
     def scores(self, protocol: str) -> dict[str, Any]:
