@@ -1,11 +1,11 @@
-"""Semantic segmentation for a course: from data sets to figures, in rooms that a notebook can enter one by one.
+"""Semantic segmentation for a course: from data sets to figures, in modules that a notebook can use one at a time.
 
     from nnti import Experiment, explore, fit, watch
 
     run = fit(Experiment.load("enet_voc_miniature"))
     for row in watch(run):  # trains; in a notebook with a dashboard
         ...
-    explore(run.run)  # what it has learned, image by image
+    explore(run.run)  # shows what it has learned, image by image
 
 Data flows one way: `nnti.data` (uint8 image, uint8 label) → `nnti.augment` (on the device) → `nnti.models` → logits →
 `nnti.metrics` → run record (JSON, CSV) → `nnti.figures`, `nnti.report`. Everything that the notebooks use can be

@@ -19,7 +19,7 @@ FAILED, INTERRUPTED = 1, 130
 COMMANDS: dict[str, tuple[Callable, Sequence]] = {}  # name → function, arguments
 
 MINIATURES = ("voc_miniature", "cityscapes_miniature")
-GOTTEN = ("voc", "sbd", "camvid", "cityscapes", "miniature", *MINIATURES, "check")
+DOWNLOADS = ("voc", "sbd", "camvid", "cityscapes", "miniature", *MINIATURES, "check")
 FORMATS = ("palette", "cityscapes")
 CHECKED = ("voc", "camvid", "cityscapes", "folder", *MINIATURES)
 
@@ -30,7 +30,7 @@ def argument(*names: str, **options: Any) -> tuple:
 
 
 def command(*arguments: tuple) -> Callable[[Callable], Callable]:
-    """Make a function a command of its name, which is given the parsed options; its docstring is the command's help."""
+    """Register a function as a command of the same name; it gets the parsed options, and its docstring is the help."""
 
     def register(function: Callable) -> Callable:
         COMMANDS[function.__name__] = (function, arguments)
@@ -59,11 +59,11 @@ def settings(help: str) -> tuple:
     argument("experiment", metavar="NAME", help="an experiment's name (see `experiments`) or a JSON file"),
     settings("change settings, e.g. --set epochs=3"),
     argument("--run-dir", type=Path, metavar="DIR", help="folder of the run (default: runs/NAME)"),
-    argument("--restart", action="store_true", help="start over instead of going on with the folder's run"),
+    argument("--restart", action="store_true", help="start over instead of resuming the run"),
     argument("--extend", action="store_true", help="train longer (--set epochs=…); the learning rate jumps up"),
 )
 def train(options: argparse.Namespace) -> None:
-    """Train an experiment, or go on with it."""
+    """Train an experiment, or resume it."""
     experiment = Experiment.load(options.experiment).replace(**_changes(options))
     from nnti.training.loop import fit
 
@@ -80,10 +80,10 @@ def train(options: argparse.Namespace) -> None:
 
 @command(
     RUN,
-    argument("--protocol", choices=("report", "full", "both"), help="default: both; full with what follows"),
+    argument("--protocol", choices=("report", "full", "both"), help="default: both; full with the options below"),
     *INFERENCE,
     argument("--split", help="default: the run's validation split"),
-    argument("--json", type=Path, metavar="FILE", help="write the results, and what they were measured on"),
+    argument("--json", type=Path, metavar="FILE", help="write the results as JSON"),
     DEVICE,
 )
 def evaluate(options: argparse.Namespace) -> None:
@@ -202,7 +202,7 @@ def report(options: argparse.Namespace) -> None:
 @command(
     argument("experiments", nargs="*", metavar="NAME", help="default: the report's three tasks"),
     argument("--size", nargs=2, type=int, default=(512, 512), metavar=("H", "W"), help="pixels (default: 512 512)"),
-    argument("--no-timing", action="store_true", help="leave the latency out, which takes longest"),
+    argument("--no-timing", action="store_true", help="leave out the latency, which takes longest"),
     argument("--output", type=Path, metavar="DIR", help="default: runs/complexity/"),
     DEVICE,
 )
@@ -221,7 +221,9 @@ def complexity(options: argparse.Namespace) -> None:
 
 
 @command(
-    argument("name", choices=GOTTEN, help="cityscapes takes an account; miniature: both; `check NAME` reads all files"),
+    argument(
+        "name", choices=DOWNLOADS, help="cityscapes needs an account; miniature: both; `check NAME` reads all files"
+    ),
     argument("checked", nargs="?", choices=CHECKED, metavar="NAME", help=f"after check: {', '.join(CHECKED)}"),
     argument("--root", type=Path, metavar="DIR", help="default: $NNTI_DATA's first folder, else data/"),
     settings("check folder: its arguments, e.g. --set void=[0,255]"),
@@ -230,7 +232,7 @@ def complexity(options: argparse.Namespace) -> None:
 def data(options: argparse.Namespace) -> None:
     """Download a data set, draw a miniature, or check all files of one."""
     if (options.name == "check") != (options.checked is not None):
-        raise SettingError("say which data set to check, or get one: data check voc, or data voc")
+        raise SettingError("say which data set to check, or which one to download: data check voc, or data voc")
     if options.coarse and options.name != "cityscapes":
         raise SettingError(f"--coarse goes with cityscapes only; leave it out for {options.name}")
     if options.set and options.name != "check":
@@ -270,7 +272,7 @@ def experiments(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, or 1 after an error that the message explains (2: wrong usage, 130: Ctrl-C)."""
+    """Run one command; return 0, 1 after an error with a message, 2 for wrong usage, 130 after Ctrl-C."""
     about = "Train, measure and show segmentation networks."
     parser = argparse.ArgumentParser(prog="python -m nnti", description=about)
     parsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -288,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt as error:
         print(
-            f"\n{str(error) or 'interrupted; a training goes on from where it was saved: run the same command again'}",
+            f"\n{str(error) or 'interrupted; training resumes from the last checkpoint: run the same command again'}",
             file=sys.stderr,
         )
         return INTERRUPTED
@@ -300,7 +302,7 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(options: argparse.Namespace) -> tuple[Path, Experiment, Inference | None]:
-    """Return a run's folder, its experiment, and how to segment; None where the options do not say."""
+    """Return a run's folder, its experiment, and the inference options, or None if none were given."""
     path = find_run_dir(options.run)
     experiment = Experiment.load(path)
     if options.crop_size is not None and not options.sliding:
@@ -313,7 +315,7 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, Inference | Non
 
 
 def _loaded(path: Path, device: str = "auto", split: str | None = None) -> tuple:
-    """Return a run folder, its best network, that one's checkpoint, and the data to measure it on."""
+    """Return a run folder, its best network with its checkpoint, and the data to measure it on."""
     from nnti.device import resolve_device
     from nnti.loaders import load_split
     from nnti.models.saved import check_classes, load_model
@@ -327,7 +329,7 @@ def _loaded(path: Path, device: str = "auto", split: str | None = None) -> tuple
 
 
 def _advise(options: argparse.Namespace, experiment: dict) -> None:
-    """Say so if the first image is much larger than what the network has learnt to look at."""
+    """Warn if the first image is much larger than the training images."""
     from PIL import Image
 
     from nnti.inference.files import find_images, fitting_scale
@@ -377,5 +379,5 @@ def _print_scores(results) -> None:
 
 
 if __name__ == "__main__":
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # users have no use for lines of the source
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # without source lines
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Augmentation: rescale, rotate, crop and flip image and label by ONE affine map, and resample them once.
+"""Augmentation: rescale, rotate, crop and flip image and label by ONE affine map, resampling once.
 
 The host draws the numbers and cuts out the part of the image that the crop can touch (`draw`, `place_random`, `cut`);
 the device samples the crops of a whole batch (`warp`). Coordinates are continuous: the pixel in column i covers
@@ -17,7 +17,7 @@ from torch import Tensor
 from nnti.data.base import IGNORE_INDEX
 from nnti.experiment import Experiment, crop_shape
 
-# ImageNet statistics, as the pretrained backbones expect them; the mean colour also fills what lies outside the image
+# ImageNet statistics, as the pretrained backbones expect them; the mean colour also fills pixels outside the image
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 MEAN_COLOR = tuple(round(255 * mean) for mean in MEAN)
@@ -65,7 +65,7 @@ class Placement:
 
 @dataclass
 class Batch:
-    """What the host ships for some samples: the parts of image and label that are touched, and the maps into them.
+    """Samples from the host: the parts of image and label that the crops touch, and the maps into them.
 
     Attributes:
         images: uint8 (B, 3, H / reduction, W / reduction).
@@ -96,7 +96,7 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def sample(self, at: int) -> "Batch":
-        """Return one sample as a batch of its own, without the padding of its image; the batch must be on the CPU."""
+        """Return one sample as a batch, without the padding of its image; the batch must be on the CPU."""
         part = self._map(lambda tensor: tensor[at : at + 1])
         width, height = (part.extents[0] / part.reductions).ceil().int().tolist()
         return replace(part, images=part.images[:, :, :height, :width], indices=self.indices[at : at + 1])
@@ -107,7 +107,7 @@ class Batch:
 
 
 def draw(experiment: Experiment, epoch: int, index: int) -> Draw:
-    """Draw the random numbers of one sample; they depend on (seed, epoch, index) and on nothing else."""
+    """Draw the random numbers of one sample; they depend on (seed, epoch, index) alone."""
     random = np.random.default_rng((experiment.seed, epoch, index))
     scale, angle, top, left, flip, sigma = random.random(6)
     low, high = experiment.scale
@@ -124,8 +124,7 @@ def place_random(draw: Draw, source: tuple[int, int], base_size: int, crop: tupl
     """Compose rescale, rotation, crop and flip of a (height, width) `source` into one map.
 
     The longer side becomes `base_size · draw.scale`, the picture turns about its centre, and the crop's corner is drawn
-    from all whole positions at which crop and picture overlap as much as they can (a picture smaller than the crop lies
-    somewhere inside it).
+    from all whole positions with the largest overlap of crop and picture (a smaller picture lies somewhere inside).
     """
     long_side = max(1, round(base_size * draw.scale))
     height, width = (max(1, round(side * long_side / max(source))) for side in source)  # after scaling
@@ -209,14 +208,14 @@ def prepare(batch: Batch, experiment: Experiment, device: torch.device) -> tuple
 
 
 def memory_format(experiment: Experiment) -> torch.memory_format:
-    """Return the memory format that the setting `channels_last` means."""
+    """Return the memory format for the setting `channels_last`."""
     return torch.channels_last if experiment.channels_last else torch.contiguous_format
 
 
 def examples(
     image: Tensor, label: Tensor, experiment: Experiment, epochs: Iterable[int] = range(6)
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return what training would see of one image (3, H, W) and its label (H, W) in some epochs, for a figure.
+    """Return the training crops of one image (3, H, W) and its label (H, W) in some epochs, for a figure.
 
     Each is a pair of a crop, float32 (3, h, w) with values 0 … 255, and its label, int64 (h, w).
     """
@@ -279,7 +278,7 @@ def _blur(images: Tensor, sigmas: Tensor) -> Tensor:
     """
     if min(images.shape[-2:]) <= BLUR_RADIUS:  # too small to mirror at the border
         return images
-    if images.device.type == "cpu" and not sigmas.any():  # validation; to ask a GPU would make the host wait
+    if images.device.type == "cpu" and not sigmas.any():  # validation; on a GPU this check would make the host wait
         return images
     distance = torch.arange(BLUR_RADIUS + 1, device=images.device, dtype=torch.float32)
     taps = torch.exp(-0.5 * (distance / sigmas.clamp_min(1e-3).view(-1, 1)) ** 2)

@@ -1,7 +1,7 @@
-"""Install what a notebook needs and its kernel lacks; the notebooks' first cell runs this file.
+"""Install the packages that a notebook needs and its kernel lacks; the notebooks' first cell runs this file.
 
-What is there stays, even where it is older than requirements.txt asks for: Colab and hubs bring PyTorch and NumPy built
-for their GPUs, and what a kernel has loaded cannot be replaced. Nothing is imported here but what every kernel has.
+Installed packages are kept, even if older than in requirements.txt: Colab and hubs bring PyTorch and NumPy built for
+their GPUs, and loaded packages cannot be replaced. This file imports only what every kernel has.
 """
 
 import importlib
@@ -22,7 +22,7 @@ STARTERS = {"jupyterlab", "papermill"}  # they open and run notebooks; here one 
 
 
 def main() -> None:
-    """Install what is missing and let this kernel find nnti. Raises RuntimeError with the fix."""
+    """Install missing packages and make nnti importable. Raises RuntimeError with the fix."""
     if sys.version_info < PYTHON:
         needed, found = (".".join(map(str, numbers)) for numbers in (PYTHON, sys.version_info[:3]))
         raise RuntimeError(f"Python {needed} or newer is needed, this kernel has {found}: choose another kernel")
@@ -36,8 +36,8 @@ def main() -> None:
             continue
         pins.append(f"{need.name}=={version}")
         if not need.specifier.contains(version, prereleases=True):
-            print(f"{need.name} {version} stays, though nnti is tested with {need.specifier}. If something fails, type")
-            print(f"  pip install --upgrade '{need}'\nin a terminal and restart the kernel")
+            print(f"{need.name} {version} is kept, although nnti is tested with {need.specifier}. If something fails,")
+            print(f"type\n  pip install --upgrade '{need}'\nin a terminal and restart the kernel")
     if missing:
         install(missing, pins)
     if str(HOME) not in sys.path:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def install(missing: list, pins: list) -> None:
-    """Let pip install packages and leave `pins` as they are; raise RuntimeError with what it says if it fails."""
+    """Install packages with pip, keeping `pins`; raise RuntimeError with its output if it fails."""
     print(f"Installing {', '.join(missing)} (some minutes where PyTorch is among them)")
     environment = sys.prefix != sys.base_prefix
     user = not environment and not os.access(sysconfig.get_path("purelib"), os.W_OK)
@@ -60,7 +60,7 @@ def install(missing: list, pins: list) -> None:
     if user:
         site.addsitedir(site.getusersitepackages())  # Python looks for it when it starts, and it may be new
     importlib.invalidate_caches()
-    print("Reload this page once if widgets stay empty: it learns of new ones when it loads.")
+    print("Reload this page once if widgets stay empty: new widgets need a page reload.")
 
 
 if __name__ == "__main__":

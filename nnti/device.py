@@ -1,4 +1,4 @@
-"""Which device and which number format a run uses, and what the machine is called in its record."""
+"""Device and precision of a run, and the name of the machine in its record."""
 
 import os
 import platform
@@ -29,10 +29,10 @@ Out of memory. What was saved (last.pt) is intact. These settings need less of i
   model_arguments    {{"checkpoint_activations": true}} for R2U-Net: less memory, more time (a new run)
   val_size           smaller crops, if it happened in a validation (a new run); for the protocol 'full' use
                      python -m nnti evaluate RUN --sliding
-  cache=disk, num_workers=0   if it is the computer's memory that is full (the same run goes on)"""
+  cache=disk, num_workers=0   if the computer's memory is full (the same run resumes)"""
 WORKER = f"""\
 A process that reads data died, because the system has no memory or no shared memory left. What was saved (last.pt) is
-intact. The same run goes on with num_workers=0 {SETTINGS}.
+intact. The same run resumes with num_workers=0 {SETTINGS}.
 In a container, more shared memory helps as well: docker run --shm-size=8g"""
 
 
@@ -82,7 +82,7 @@ def device_name(device: torch.device) -> str:
 
 
 def readable_device(name: str) -> str:
-    """Return a device's name as it is shown: "1 thread" where an early record says "1 threads"."""
+    """Return a device name for display: "1 thread" where an early record says "1 threads"."""
     return re.sub(r"\b1 threads\b", "1 thread", name)
 
 
@@ -98,7 +98,7 @@ def versions(*more: str) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the checkout's commit, with '-dirty' behind it where files differ from it; None outside a checkout."""
+    """Return the checkout's commit, with '-dirty' appended if files have changed; None outside a checkout."""
     try:
         options = {"cwd": home(), "capture_output": True, "text": True, "check": True, "timeout": 20}
         head = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()
@@ -122,9 +122,9 @@ def compiled(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def machine_explained() -> Iterator[None]:
-    """Turn lack of memory, and a reading process that died, into a MachineError that names the settings to change.
+    """Turn lack of memory, or a dead data worker, into a MachineError that names the settings to change.
 
-    What the failed step held in memory is freed, so that a notebook's next cell finds room.
+    The memory of the failed step is freed for a notebook's next cell.
     """
     try:
         yield
@@ -136,7 +136,7 @@ def machine_explained() -> Iterator[None]:
             advice = MEMORY
         elif isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in text or "</torch_" in text:
             advice = WORKER
-            with suppress(RuntimeError):  # PyTorch tells of the dead process a moment later, in the middle of anything
+            with suppress(RuntimeError):  # PyTorch may report the dead worker a moment later
                 time.sleep(1)
         else:
             raise
@@ -150,7 +150,7 @@ def machine_explained() -> Iterator[None]:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 by itself (AVX512-BF16); Linux says so."""
+    """Whether the processor multiplies bfloat16 (AVX512-BF16), according to Linux."""
     if os.environ.get("ATEN_CPU_CAPABILITY") == "default" or not CPUINFO.is_file():
         return False
     return "avx512_bf16" in CPUINFO.read_text().split()

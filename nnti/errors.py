@@ -1,4 +1,4 @@
-"""The errors that a user can mend; each message names what is wrong and the fix."""
+"""Errors that a user can fix; each message says what is wrong and how to fix it."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """What a user can mend; the command line prints its message without a traceback."""
+    """Base class: an error that a user can fix; the command line prints it without a traceback."""
 
 
 class SettingError(UserError, ValueError):
@@ -22,10 +22,10 @@ class DataError(UserError, RuntimeError):
 
 
 class FaultyFiles(DataError):
-    """Several files of a data set are at fault.
+    """Several files of a data set are faulty.
 
     Attributes:
-        faults: one text each. rest: the data set of the files that are in order, None where there is none.
+        faults: one text each. rest: the data set without the faulty files, or None.
     """
 
     def __init__(self, faults: list[str], rest: object = None):
@@ -34,11 +34,11 @@ class FaultyFiles(DataError):
 
 
 class WeightsError(UserError, RuntimeError):
-    """Pretrained weights could not be fetched; the message says how to go on."""
+    """Pretrained weights could not be downloaded; the message says what to do."""
 
 
 class MachineError(UserError, RuntimeError):
-    """The machine could not do what was asked (memory, a process killed); the message says what to change."""
+    """The machine ran out of memory or a process died; the message says what to change."""
 
 
 def denied(path: str | os.PathLike) -> DataError:
@@ -51,7 +51,7 @@ def denied(path: str | os.PathLike) -> DataError:
 
 @contextmanager
 def permissions_explained() -> Iterator[None]:
-    """Turn the system's refusal of a file or folder into a DataError."""
+    """Turn a PermissionError into a DataError with the fix."""
     try:
         yield
     except PermissionError as error:

@@ -1,6 +1,6 @@
 """`Experiment` and `Inference`: every setting of a run and of a segmentation, typed, checked and frozen.
 
-A file in `nnti/configs/` holds one experiment as JSON; `"base": "other"` takes another one and lists only what differs.
+A file in `nnti/configs/` holds one experiment as JSON; with `"base": "other"` it lists only what differs.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ def setting(default: Any, help: str, low: float | None = None, high: float | Non
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """All settings of one run. Defaults are those that the 2021 report shares between its three tasks."""
+    """All settings of one run. The defaults are those shared by the three tasks of the 2021 report."""
 
     name: str = setting("experiment", "what the run folder, figures and tables call it")
     # model
@@ -191,7 +191,7 @@ class Inference:
         return {"protocol": self.protocol, **window, "scales": self.scales, "flip": self.flip}
 
     def __str__(self) -> str:
-        """Say it as it stands beside a number: "sliding 512 × 512, overlap 0.33, scales 0.75 1, flip"."""
+        """Return it as shown beside results: "sliding 512 × 512, overlap 0.33, scales 0.75 1, flip"."""
         text = self.protocol
         if self.protocol == "sliding":
             height, width = crop_shape(self.crop_size)
@@ -202,10 +202,10 @@ class Inference:
 
 
 def adjust(experiment: Experiment, **changes: Any) -> Experiment:
-    """Return the experiment with some settings changed, as a run of its own; a change to None keeps what there is.
+    """Return the experiment with some settings changed, as a run of its own; None keeps a setting.
 
-    The name gets the changes as a suffix, so that runs with other numbers of epochs or seeds lie beside each other. The
-    device is no part of it: a run may go on elsewhere.
+    The changes are appended to the name, so runs with other epochs or seeds get folders of their own. The device is not
+    part of it: a run may resume on another one.
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     suffix = "".join(f"_{name}{value}" for name, value in changes.items() if name != "device")
@@ -246,9 +246,9 @@ def _find(name_or_path: str | Path) -> Path:
 
 
 def _resolve(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a JSON file and lay it over its `base`, if it names one."""
+    """Read a JSON file, on top of its `base` if it names one."""
     if path in seen:
-        raise SettingError(f"{path}: 'base' leads in a circle: {' -> '.join(p.stem for p in (*seen, path))}")
+        raise SettingError(f"{path}: 'base' is circular: {' -> '.join(p.stem for p in (*seen, path))}")
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Where data, runs and figures lie, the same from any working directory, and how a file is written.
+"""Folders of data, runs and figures, the same from any working directory, and how files are written.
 
 A checkout of the project keeps everything inside itself; an installed package uses the working directory.
 """
@@ -22,7 +22,7 @@ def home() -> Path:
 
 
 def data_roots(root: str | Path | None = None) -> list[Path]:
-    """Return where data sets are looked for, first match wins: `root` alone, else `$NNTI_DATA`, ./data, the project's.
+    """Return where data sets are searched, first match wins: `root` alone, else `$NNTI_DATA`, ./data, the project's.
 
     A relative path in `$NNTI_DATA` starts at the working directory or, as in notebooks, at the project's top.
     """
@@ -61,7 +61,7 @@ def list_runs() -> list[str]:
 def find_run_dir(name_or_path: str | Path) -> Path:
     """Return the folder of a run, given by its path or by its name in runs/ or report/runs/.
 
-    Raises RunError, which lists the runs that there are.
+    Raises RunError with a list of the existing runs.
     """
     shipped = home() / "report" / "runs"
     candidates = [Path(name_or_path), runs_dir() / name_or_path, shipped / name_or_path]
@@ -78,14 +78,14 @@ def _with_file(folder: Path, name: str) -> list[str]:
 
 
 def write_whole(path: Path, content: bytes | str | Callable[[BinaryIO], object], previous: Path | None = None) -> None:
-    """Write a file beside its place and move it there once it is on the disk: a reader sees the old one or the new one.
+    """Write a file under another name, then move it into place: a reader sees the old file or the new one.
 
     Args:
-        path: the file; its folder is made if need be, the permissions of an older file stay.
-        content: bytes, text, or a function that writes to the binary file that it is given.
-        previous: the name under which an older file stays.
+        path: the file; its folder is made if needed, and permissions of an older file are kept.
+        content: bytes, text, or a function that writes to a binary file.
+        previous: where to keep an older file.
 
-    Raises RunError, with the older file intact, where the file cannot be written.
+    Raises RunError, with the older file intact, if the file cannot be written.
     """
     if callable(content):
         buffer = io.BytesIO()  # torch.save hides the OSError of a full disk behind an error of its own

@@ -1,4 +1,4 @@
-"""From a data set to batches: what the host does for each sample, in the same order whatever the number of workers."""
+"""From a data set to batches, in the same order for any number of workers."""
 
 import os
 import signal
@@ -25,10 +25,10 @@ def load_split(experiment: Experiment, split: str, limit: int | None = None) -> 
 def train_loader(
     experiment: Experiment, dataset: SegmentationDataset, device: torch.device, rank: int = 0, processes: int = 1
 ) -> DataLoader:
-    """Return batches in random order; call `loader.sampler.set_epoch(epoch)` before each epoch.
+    """Return a loader of batches in random order; call `loader.sampler.set_epoch(epoch)` before each epoch.
 
-    The last, incomplete batch is dropped: one of a single image would break batch normalisation. Of several processes,
-    each gets an equal part of every batch.
+    The last, incomplete batch is dropped: one of a single image would break batch normalisation. With several
+    processes, each gets an equal part of every batch.
     """
     batch = experiment.batch_size
     if len(dataset) < batch:
@@ -39,7 +39,7 @@ def train_loader(
     if batch % processes:
         nearest = max(1, round(batch / processes)) * processes
         raise SettingError(
-            f"batch_size={batch} is that of all {processes} processes together and cannot be shared equally; set "
+            f"batch_size={batch} is that of all {processes} processes together and cannot be split equally; set "
             f"batch_size to {nearest}, or start another number of processes"
         )
     sampler = _EpochSampler(len(dataset), experiment, rank, processes)
@@ -55,9 +55,9 @@ def val_loader(
     rank: int = 0,
     processes: int = 1,
 ) -> DataLoader:
-    """Return the whole split in order, cropped as `protocol` ('report' or 'full'; default: the experiment's) says.
+    """Return a loader of the split in order, for `protocol` 'report' or 'full' (default: the experiment's).
 
-    Of several processes, each gets other images.
+    With several processes, each gets different images.
     """
     protocol = protocol or experiment.protocol
     samples = _ValSamples(experiment, dataset, protocol)
@@ -75,7 +75,7 @@ class _EpochSampler:
         self.epoch = self.first_step = 0
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
-        """Choose the epoch, and the step of it to begin with."""
+        """Set the epoch, and the step to begin with."""
         self.epoch, self.first_step = epoch, first_step
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class _ValSamples(Dataset):
 
 
 class _Loader(DataLoader):
-    """A loader that raises what went wrong with a sample as it was: a worker's own report would bury it in text."""
+    """A loader that raises a sample's error unchanged; PyTorch would bury it in the worker's traceback."""
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in super().__iter__():
@@ -155,7 +155,7 @@ def _loader(experiment: Experiment, samples: Dataset, device: torch.device, batc
 
 
 def _collate(samples: list[Batch | UserError]) -> Batch | UserError:
-    """Stack samples; in a worker into shared memory, here where a lack of it is an error: later it would hang."""
+    """Stack samples; workers move them to shared memory here, where a lack of it is an error, not a hang."""
     faults = [sample for sample in samples if isinstance(sample, UserError)]
     if faults:
         return faults[0]

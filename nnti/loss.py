@@ -13,12 +13,12 @@ from nnti.models.blocks import Outputs, final_logits, full_size_parts, most_like
 
 
 class LossSum(NamedTuple):
-    """A loss before its division, so that sums over a whole split can be accumulated first.
+    """Sums of a loss before the division, to be accumulated over a whole split.
 
     Attributes:
         total: weighted sum over pixels, scalar. weight: sum of the pixels' weights, scalar.
         auxiliary: what an auxiliary head adds to `total` in training, scalar.
-        prediction: most likely class of each pixel, integers (B, H, W); found where the logits have full size anyway.
+        prediction: most likely class of each pixel, integers (B, H, W), from the same full-size logits.
     """
 
     total: Tensor
@@ -33,7 +33,7 @@ class LossSum(NamedTuple):
 
     @property
     def objective(self) -> Tensor:
-        """What training minimises: `mean`, and the auxiliary head's share where there is one."""
+        """The loss to minimise: `mean` plus the share of an auxiliary head."""
         return (self.total + self.auxiliary) / self.weight.clamp_min(1e-12)
 
     def plus(self, other: "LossSum") -> "LossSum":
@@ -57,7 +57,7 @@ class CrossEntropy(nn.Module):
         self.ignore_index, self.auxiliary_weight = ignore_index, auxiliary_weight
 
     def forward(self, outputs: Tensor | Outputs, label: Tensor) -> LossSum:
-        """Return the sums over pixels and the sum of weights that they are to be divided by.
+        """Return the sums over pixels and the sum of weights to divide them by.
 
         `outputs` are logits (B, C, H, W), or `Outputs` of a network with an auxiliary head, of any size.
         """

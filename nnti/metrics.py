@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# the metrics of the 2021 report, and what figures call them
+# the metrics of the 2021 report, and their names in figures
 METRICS = {
     "mean_iou": "mean IoU",
     "dice": "Dice",
@@ -34,8 +34,8 @@ class ConfusionMatrix:
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Add the pixels of `prediction` and `label`: class numbers, integer tensors or arrays of one shape, any shape.
 
-        Raises ValueError for tensors that do not fit, and for class numbers out of range: at once on the CPU, in
-        `compute` on other devices, where looking at a value would make the device wait.
+        Raises ValueError for tensors of different shapes and for class numbers out of range: at once on the CPU, in
+        `compute` on other devices, where reading a value would make the host wait.
         """
         prediction, label = torch.as_tensor(prediction), torch.as_tensor(label)
         if prediction.shape != label.shape or prediction.is_floating_point():
@@ -78,7 +78,7 @@ class ConfusionMatrix:
         return self._counts[:-2].view(self.num_classes, self.num_classes).cpu().numpy()
 
     def compute(self) -> dict[str, Any]:
-        """Return all metrics of what was counted so far; see `scores`."""
+        """Return all metrics so far; see `scores`."""
         return scores(self.matrix())
 
 
@@ -112,9 +112,9 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
 
 
 def add_without_waiting(counts: Tensor, cell: Tensor) -> None:
-    """Count cells on a GPU, whose bincount would ask for the largest value and wait for the answer.
+    """Count cells on a GPU without bincount, which waits for the largest value.
 
-    Additions to one address take turns, and most pixels of a picture fall into a few cells: so neighbours count into
+    Additions to the same address are serialised, and most pixels fall into a few cells, so neighbouring pixels use
     different copies of the table.
     """
     copies = 64

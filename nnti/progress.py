@@ -1,4 +1,4 @@
-"""Who is watching: a person in a notebook gets widgets; terminals and executed notebooks get lines of text.
+"""Progress output: widgets for a person in a notebook, lines of text in terminals and executed notebooks.
 
 Papermill and nbconvert would save the state of widgets into the file, and GitHub does not show such files.
 """
@@ -12,19 +12,19 @@ import tqdm.std
 
 
 def has_widgets() -> bool:
-    """Whether this code runs in a notebook cell that a person watches and could click in."""
+    """Whether this code runs in a notebook with a person who can click."""
     kernel = _kernel()
     if kernel is None:
         return False
-    # a client that executes cells without a person cannot answer input() and says so
+    # clients that execute notebooks unattended declare that they cannot answer input()
     return (kernel.get_parent("shell") or {}).get("content", {}).get("allow_stdin", True)
 
 
 def interface_events() -> AbstractContextManager[Callable[[int], None]]:
-    """Give a function `poll(n)` that answers up to n clicks while a cell is busy.
+    """Yield a function `poll(n)` that handles up to n clicks while a cell is busy.
 
-    Newer kernels answer by themselves, in a thread of their own (a "subshell"), for widgets that are `answering`.
-    With older ones, such as Colab's, a click would wait until the cell is done.
+    Newer kernels handle clicks on `answering` widgets in a thread of their own (a "subshell"). With older ones, such as
+    Colab's, a click would wait until the cell is done.
     """
     kernel = _kernel()
     if kernel is None or "kernel subshells" in kernel.kernel_info.get("supported_features", ()):
@@ -35,7 +35,7 @@ def interface_events() -> AbstractContextManager[Callable[[int], None]]:
 
 
 def answering(widget) -> None:
-    """Let clicks on a widget be answered in a subshell while its cell is busy; call it after the last change to it.
+    """Handle clicks on a widget in a subshell while its cell is busy; call this after the last change to it.
 
     From 7.4 on, ipykernel sends them to the shell that last changed the widget, the busy one, and there is no public
     way to opt out. Where this attribute is missing, clicks simply go wherever the kernel sends them.
@@ -45,7 +45,7 @@ def answering(widget) -> None:
 
 
 def progress_bar(*arguments, **options) -> tqdm.std.tqdm:
-    """Return a tqdm bar, a widget or text; arguments as tqdm has them."""
+    """Return a tqdm bar, as widget or text; the arguments are those of tqdm."""
     return (tqdm.auto.tqdm if has_widgets() else tqdm.std.tqdm)(*arguments, **options)
 
 

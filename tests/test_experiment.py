@@ -135,7 +135,7 @@ def test_files_of_settings_are_read_inherited_and_explained(tmp_path):
     path.write_text(json.dumps({"base": "enet_voc", "name": "mine", "epochs": 3}))
     assert Experiment.load(path) == Experiment.load("enet_voc").replace(name="mine", epochs=3)
     for text, message in (
-        (json.dumps({"base": str(path)}), "circle"),
+        (json.dumps({"base": str(path)}), "circular"),
         ("{epochs: 3}", "mine.json is not valid JSON"),
         ("[1]", "one JSON object"),
     ):

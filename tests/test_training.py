@@ -412,4 +412,4 @@ def test_the_command_line_stops_without_a_traceback_and_says_how_to_go_on(tiny, 
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "goes on from" in said and "Traceback" not in said
+    assert "resumes from" in said and "Traceback" not in said

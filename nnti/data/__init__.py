@@ -1,4 +1,4 @@
-"""Data sets: files in, (uint8 image, uint8 label) out. `load_dataset("voc", "train")` is the way in."""
+"""Data sets: files in, (uint8 image, uint8 label) out. Start with `load_dataset("voc", "train")`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def voc_miniature(split: str = "train", root: str | Path | None = None) -> VOC:
-    """Return a split of the VOC miniature in `root` (None: the project's own folder), drawing it first if need be."""
+    """Return a split of the VOC miniature in `root` (None: the project's own folder), drawing it first if needed."""
     from nnti.data.miniature import write_miniature_voc
 
     dataset = VOC(split, write_miniature_voc(_announced("VOC", "VOCdevkit/VOC2012", root)))
@@ -50,7 +50,7 @@ def cityscapes_miniature(split: str = "train", root: str | Path | None = None) -
 
 
 def _announced(title: str, folder: str, root: str | Path | None) -> Path:
-    """Return the root to draw into; print a line if that is still to be done."""
+    """Return the root to draw into; print a line if the miniature is still to be drawn."""
     root = miniature_root() if root is None else Path(root).expanduser()
     if not (root / folder / "miniature.json").exists():
         print(f"Drawing the {title} miniature into {root} (some seconds, once)")
@@ -75,7 +75,7 @@ def load_dataset(
 ) -> SegmentationDataset:
     """Return one split of the data set `name`, a key of `DATASETS`; raise DataError, with the fix, if it is missing.
 
-    `arguments` go to the constructor of a data set that takes any: they are the setting `dataset_arguments`.
+    `arguments`, the setting `dataset_arguments`, go to the constructor of a data set that takes any.
     """
     check_choice("data set", name, DATASETS)
     takes = getattr(DATASETS[name], "arguments", ())

@@ -1,6 +1,6 @@
-"""What every data set here is: a list of (image file, label file), read as uint8 tensors at their own size.
+"""Base class of all data sets: a list of (image file, label file), read as uint8 tensors at their own size.
 
-Files of data sets are read strictly, because a surprise means damage; people's own photos leniently.
+Files of data sets are read strictly, because anything unexpected means damage; users' own photos leniently.
 """
 
 import difflib
@@ -16,15 +16,25 @@ from PIL import ExifTags, Image, ImageOps
 from nnti.errors import DataError, denied
 from nnti.progress import progress_bar
 
-IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")  # what counts in a folder
-IGNORE_INDEX = 255  # the label of void pixels in every data set here, whatever the files use
+IMAGE_ENDINGS = (
+    ".bmp",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)  # files in a folder that count as images
+IGNORE_INDEX = 255  # the label of void pixels in every data set, whatever the files use
 
 
 class FilePairs(Sequence[tuple[Path, Path]]):
-    """A list of (image, label) paths that takes as much memory as the files' names.
+    """A list of (image, label) paths that takes no more memory than the file names.
 
-    A list of `Path` objects would take about ten times as much, would grow as they are used, and would be copied, page
-    by page, into every process that reads it.
+    A list of `Path` objects would take about ten times as much, grow with use, and be copied, page by page, into every
+    process that reads it.
     """
 
     def __init__(self, pairs: Iterable[tuple[str | Path, str | Path]]):
@@ -46,7 +56,7 @@ class FilePairs(Sequence[tuple[Path, Path]]):
 
 
 def _split(path: str | Path, numbers: dict[str, int]) -> tuple[int, bytes]:
-    """Return the number of a path's folder, a new one if it is not among `numbers`, and its name."""
+    """Return the number of a path's folder, adding it to `numbers` if it is new, and the file's name."""
     folder, name = os.path.split(path)
     return numbers.setdefault(folder, len(numbers)), os.fsencode(name)
 
@@ -61,14 +71,14 @@ class SegmentationDataset(torch.utils.data.Dataset):
     `read_label`. `files` is that list; another one can be assigned, for example a part of it.
     """
 
-    name = ""  # the key in `nnti.data.DATASETS`
-    title = ""  # what figures and tables call it
+    name = ""  # key in `nnti.data.DATASETS`
+    title = ""  # name in figures and tables
     class_names: Sequence[str] = ()
     palette: np.ndarray  # (num_classes, 3) uint8, RGB: the colours that the data set's authors use
     void_color = (224, 224, 192)
     ignore_index = IGNORE_INDEX
     decoded = None  # a copy of all samples; see `nnti.data.attach_cache`
-    encoding = ""  # what `read_label` depends on beside the files: a decoded copy is made anew when it changes
+    encoding = ""  # what `read_label` depends on besides the files; a decoded copy is renewed when it changes
     arguments: Sequence[str] = ()  # what an experiment's `dataset_arguments` may hold
 
     def __init__(self, root: Path, split: str, files: Iterable[tuple[str | Path, str | Path]]):
@@ -84,7 +94,7 @@ class SegmentationDataset(torch.utils.data.Dataset):
     @files.setter
     def files(self, pairs: Iterable[tuple[str | Path, str | Path]]) -> None:
         self._files = pairs if isinstance(pairs, FilePairs) else FilePairs(pairs)
-        self.decoded = None  # the copy was of the old list
+        self.decoded = None  # it belonged to the old list
 
     @property
     def num_classes(self) -> int:
@@ -120,7 +130,7 @@ class SegmentationDataset(torch.utils.data.Dataset):
         return label
 
     def image_name(self, path: Path) -> str:
-        """Return what results call an image: no two of a split have the same name."""
+        """Return the name of an image in results, unique in its split."""
         return path.stem
 
     def read_label(self, path: Path) -> torch.Tensor:
@@ -171,12 +181,12 @@ def check_choice(what: str, choice: str, choices: Iterable[str]) -> None:
 
 
 def find_root(title: str, roots: Iterable[Path], layouts: Sequence[str], needs: Sequence[str], fix: str) -> Path:
-    """Return the first `root / layout` that holds all of `needs`; else raise DataError with where it looked and `fix`.
+    """Return the first `root / layout` that holds all of `needs`; else raise DataError with `fix`.
 
-    The layout "" stands for the root itself.
+    The layout "" is the root itself.
     """
     roots = list(dict.fromkeys(map(Path, roots)))
-    remarks: dict[str, None] = {}  # what was found by halves
+    remarks: dict[str, None] = {}  # partial matches
     for candidate in (root / layout for root in roots for layout in layouts):
         try:
             missing = [need for need in needs if not exists(candidate / need)]
@@ -193,7 +203,7 @@ def find_root(title: str, roots: Iterable[Path], layouts: Sequence[str], needs: 
 
 
 def exists(path: Path) -> bool:
-    """As Path.exists, but raise PermissionError in every version of Python."""
+    """Like Path.exists, but raise PermissionError in every version of Python."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -212,7 +222,7 @@ def evenly_spread(length: int, limit: int | None) -> list[int]:
 def class_frequencies(dataset: SegmentationDataset, limit: int | None = None, progress: bool = True) -> np.ndarray:
     """Count the pixels of each class: int64 (num_classes,), void excluded.
 
-    Reads labels only. With `limit`, so many images spread evenly over the split stand for it.
+    Reads labels only. `limit`: count only this many images, spread evenly over the split.
     """
     counts = torch.zeros(256, dtype=torch.int64)
     title = f"{dataset.title} {dataset.split}: class frequencies"
@@ -224,8 +234,8 @@ def class_frequencies(dataset: SegmentationDataset, limit: int | None = None, pr
 def read_image(path: Path) -> torch.Tensor:
     """Read an image of a data set as a uint8 tensor (3, H, W), RGB.
 
-    Raises DataError for an image that could be read as something else than was meant: other modes than 8-bit RGB, and
-    an EXIF orientation, which viewers apply to the image but nobody applies to its label.
+    Raises DataError for an ambiguous image: a mode other than 8-bit RGB, or an EXIF orientation, which viewers apply to
+    the image while its label stays as it is.
     """
     image = _open(path)
     if image.mode != "RGB":
@@ -260,7 +270,7 @@ def read_photo(path: Path) -> torch.Tensor:
 
 
 def read_index_png(path: Path) -> np.ndarray:
-    """Read a palette, grey 8-bit or black-and-white PNG as its indices, uint8 (H, W), whatever colours it shows."""
+    """Read the indices of a palette, grey 8-bit or black-and-white PNG, uint8 (H, W), whatever its colours."""
     image = _open_png(path)
     if image.mode not in ("P", "L", "1"):
         raise DataError(
@@ -271,7 +281,7 @@ def read_index_png(path: Path) -> np.ndarray:
 
 
 def read_colour_png(path: Path) -> np.ndarray:
-    """Read a PNG of up to 8 bits as the colours that it shows, uint8 (H, W, 3); transparency is a DataError."""
+    """Read the colours of a PNG of up to 8 bits, uint8 (H, W, 3); transparency is a DataError."""
     image = _open_png(path)
     if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
         raise DataError(f"{path} has mode {image.mode}; a colour mask is an 8-bit RGB PNG: export it as such")

@@ -1,8 +1,8 @@
-"""A decoded copy of a split: the pixels of all images and labels in one file that is mapped into memory.
+"""A decoded copy of a split: the pixels of all images and labels in one memory-mapped file.
 
 Decoding an image takes many times longer than cutting a crop out of its pixels. The copy is written once and read by
-all workers and all runs. The file holds of each sample the image, uint8 (3, H, W), then the label, uint8 (H, W); behind
-the last one all heights and widths, int64 (2, N), and a digest of what the copy was made from (32 bytes).
+all workers and all runs. For each sample the file holds the image, uint8 (3, H, W), then the label, uint8 (H, W);
+after the last one, all heights and widths, int64 (2, N), and a digest of the sources (32 bytes).
 """
 
 import hashlib
@@ -25,17 +25,17 @@ from nnti.folders import cache_dir
 from nnti.progress import progress_bar, write_line
 
 CACHES = ("auto", "none", "ram", "disk")
-FORMAT = 2  # of the file, and of what the data sets' `read_label` return: one more when either changes
-SHARE_OF_DISK = 0.5  # 'auto' leaves half of the free space to others, …
-SHARE_OF_MEMORY = 0.4  # … and more than half of the free memory to the training
-PROBED = 16  # labels whose size stands for that of all
-ABANDONED = 600  # seconds without a write after which an unfinished file is one of a process that was killed
+FORMAT = 2  # increase it when the file format changes, or what `read_label` returns
+SHARE_OF_DISK = 0.5  # 'auto' leaves half of the free disk space …
+SHARE_OF_MEMORY = 0.4  # … and more than half of the free memory to others
+PROBED = 16  # labels whose sizes are used to estimate the total
+ABANDONED = 600  # seconds without a write after which an unfinished file counts as left by a killed process
 
 
 class Decoded:
     """The decoded samples of a split; `decoded[i]` are views of the mapped file, (3, H, W) and (H, W).
 
-    Where a view is written to, this process alone sees the change; the file stays as it is.
+    Writing to a view changes it for this process only, never the file.
 
     Attributes:
         path: the file, or the name of the piece of memory. kind: "disk" or "ram".
@@ -44,7 +44,7 @@ class Decoded:
     def __init__(self, path: Path, kind: str, sizes: np.ndarray, owned: BinaryIO | None = None):
         self.path, self.kind, self.sizes = path, kind, sizes
         self.ends = np.cumsum(4 * sizes[0] * sizes[1])
-        self._owned = owned  # memory lives as long as it is open
+        self._owned = owned  # keeps the memory alive
         self._pixels: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -58,22 +58,22 @@ class Decoded:
         return pixels[:3], pixels[3]
 
     def __getstate__(self) -> dict[str, Any]:
-        """A worker process that is not a copy of this one maps the file again."""
+        """Leave out the mapping: a spawned worker maps the file again."""
         return {**self.__dict__, "_pixels": None, "_owned": None}
 
 
 def attach_cache(dataset: SegmentationDataset, mode: str = "auto", *, build: bool = True, progress: bool = True) -> str:
-    """Let a data set read from a decoded copy of its files, which is made where it is missing or older than they are.
+    """Let a data set read from a decoded copy of its files, made if it is missing or out of date.
 
     Args:
         dataset: changed in place; its `files` must stay as they are from now on.
         mode: 'disk' keeps the copy in `nnti.folders.cache_dir()`, 'ram' in memory that workers share (Linux only),
-            'none' reads the files each time. 'auto' takes 'disk' where the copy is there or would fill less than half
-            of the free space, else 'ram' where it would fill less than 40 % of the free memory, else 'none'.
-        build: make the copy; False uses one that is there, and nothing else.
-        progress: show a bar, and a sentence that says what was chosen.
+            'none' reads the files each time. 'auto' takes 'disk' if the copy exists or would fill less than half of the
+            free space, else 'ram' if it would fill less than 40 % of the free memory, else 'none'.
+        build: make the copy if needed; False only uses an existing one.
+        progress: show a bar, and say what was chosen.
 
-    Returns 'none', 'ram' or 'disk'. Raises DataError if a copy was asked for ('disk', 'ram') that cannot be made.
+    Returns 'none', 'ram' or 'disk'. Raises DataError if 'disk' or 'ram' was requested and the copy cannot be made.
     """
     check_choice("cache", mode, CACHES)
     path, digest = (cache_dir(), b"") if mode == "none" else _identity(dataset)
@@ -88,7 +88,7 @@ def attach_cache(dataset: SegmentationDataset, mode: str = "auto", *, build: boo
 
 
 def _choose(dataset: SegmentationDataset, folder: Path) -> tuple[str, str]:
-    """Return the kind of copy that the machine has room for, and why."""
+    """Return the kind of copy that fits this machine, and why."""
     probes = evenly_spread(len(dataset), PROBED)
     size = 4 * sum(dataset.label(index).numel() for index in probes) * len(dataset) // len(probes)
     disk, memory = free_disk(folder), free_memory()
@@ -103,7 +103,7 @@ def _choose(dataset: SegmentationDataset, folder: Path) -> tuple[str, str]:
 def _build(
     dataset: SegmentationDataset, kind: str, path: Path, digest: bytes, progress: bool, optional: bool
 ) -> Decoded | None:
-    """Make the copy; where that fails for want of space, say so and go on without if it is `optional`."""
+    """Make the copy; if there is no room for it and it is `optional`, warn and return None."""
     try:
         return _build_in_memory(dataset, progress) if kind == "ram" else _build_file(dataset, path, digest, progress)
     except OSError as error:
@@ -116,7 +116,7 @@ def _build(
 
 
 def _build_file(dataset: SegmentationDataset, path: Path, digest: bytes, progress: bool) -> Decoded:
-    """Write a file of this process's own and move it into place; of two processes that do so, the last one wins."""
+    """Write the copy under a name of this process and move it into place; of two processes, the last one wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for part in path.parent.glob("*.part"):
         if time.time() - part.stat().st_mtime > ABANDONED:
@@ -165,7 +165,7 @@ def _in_order(dataset: SegmentationDataset) -> Iterator[tuple[torch.Tensor, torc
 
 
 def _open(path: Path, count: int, digest: bytes) -> Decoded | None:
-    """Return a file's samples; None if it is not there, not whole, or made from other files."""
+    """Return a file's samples; None if it is missing, incomplete or out of date."""
     try:
         with open(path, "rb") as file:
             pixels = file.seek(-(16 * count + len(digest)), os.SEEK_END)
@@ -179,9 +179,9 @@ def _open(path: Path, count: int, digest: bytes) -> Decoded | None:
 
 
 def _identity(dataset: SegmentationDataset) -> tuple[Path, bytes]:
-    """Return where the copy lies, and a digest of all that it depends on: format, classes, every file's size and time.
+    """Return the path of the copy, and a digest of format, classes, and every file's size and time.
 
-    The place depends on the list of files alone: a new copy replaces one that has become old.
+    The path depends on the list of files alone, so a new copy replaces an old one.
     """
     names, state = hashlib.sha256(), hashlib.sha256()
     state.update(f"{FORMAT} {dataset.name} {list(dataset.class_names)}{dataset.encoding}".encode())
@@ -197,14 +197,14 @@ def _identity(dataset: SegmentationDataset) -> tuple[Path, bytes]:
 
 
 def free_disk(folder: Path) -> int:
-    """Return the bytes that may be written below a folder that need not be there yet; 0 if none may."""
+    """Return the bytes that can be written below a folder, which need not exist yet; 0 without permission."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free if os.access(folder, os.W_OK) else 0
 
 
 def free_memory() -> int:
-    """Return the bytes of memory that are free for this process, a container's limit included; 0 if nobody says."""
+    """Return the bytes of memory that are free for this process, a container's limit included; 0 if unknown."""
     try:
         free = 1024 * int(re.search(r"MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text())[1])
     except (OSError, TypeError):  # not Linux

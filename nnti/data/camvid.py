@@ -27,9 +27,9 @@ LAYOUTS = (
 FIX = """\
 Download it:         python -m nnti data camvid
 It lies elsewhere:   set NNTI_DATA to the folder that holds camvid (or CamVid), or pass root=
-Go on without it:    dataset="voc_miniature", on the command line: python -m nnti train enet_voc_miniature"""
+Continue without:    dataset="voc_miniature", on the command line: python -m nnti train enet_voc_miniature"""
 
-_FROM_STORED = np.arange(256, dtype=np.uint8)  # other values stay, for `check_label` to refuse
+_FROM_STORED = np.arange(256, dtype=np.uint8)  # other values stay unchanged, for `check_label` to refuse
 _FROM_STORED[11] = IGNORE_INDEX
 
 
@@ -80,7 +80,7 @@ def _pairs(root: Path, split: str) -> list[tuple[Path, Path]]:
     found = {Path(name).stem: name for name in sorted(os.listdir(root / split))}  # often re-encoded as .jpg
     pairs = []
     for line in read_list(root / f"{split}.txt"):
-        # such as `/SegNet/CamVid/train/x.png /SegNet/CamVid/trainannot/x.png`: the folders are another machine's
+        # such as `/SegNet/CamVid/train/x.png /SegNet/CamVid/trainannot/x.png`: the folders are those of another machine
         names = re.findall(r"[^/\\\s]+\.(?:png|jpe?g)(?=\s|$)", line, flags=re.IGNORECASE)
         if not names or len(names) % 2:
             raise DataError(f"{root}/{split}.txt: '{line[:80]}' does not name an image and a label; download it again")

@@ -1,4 +1,4 @@
-"""Look at every file of a data set and tell all that is wrong with it at once."""
+"""Read every file of a data set and report every fault at once."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from nnti.errors import FaultyFiles
 from nnti.progress import progress_bar
 
 NEEDED = ("train", "val")
-HELD_OUT = ("val", "test")  # one of their images among those of `train` would make every result look better
+HELD_OUT = ("val", "test")  # an image shared with `train` would make every result look better
 MOST_THREADS = 8  # more would crowd a network drive
 
 
@@ -25,9 +25,9 @@ class Checked:
     """What `check_dataset` found.
 
     Attributes:
-        title: the data set's. samples: {split: number of images} of the splits that are there.
-        absent: {split: reason} of those that are not. faults: one text each.
-        unseen: classes of which no pixel occurs in the labels of `train`; empty where there are faults.
+        title: the data set's. samples: {split: number of images}.
+        absent: {split: reason} of the missing splits. faults: one text each.
+        unseen: classes without a pixel in the labels of `train`; empty if there are faults.
     """
 
     title: str
@@ -42,7 +42,7 @@ def check_dataset(
 ) -> Checked:
     """Read all images and labels of all splits of a data set (a key of `nnti.data.DATASETS`), each file once.
 
-    `root` and `arguments` are those of `nnti.data.load_dataset`. Raises DataError if the data set is not there at all.
+    `root` and `arguments` are those of `nnti.data.load_dataset`. Raises DataError if no split can be opened.
     """
     check_choice("data set", name, DATASETS)
     found, opened = Checked(name), {}
@@ -58,7 +58,7 @@ def check_dataset(
                 found.faults.append(str(error))
             else:
                 found.absent[split] = _in_one_line(error)
-    found.faults = list(dict.fromkeys(found.faults))  # those of all files come with every split
+    found.faults = list(dict.fromkeys(found.faults))  # some are reported once per split
     if not opened:
         raise DataError("\n".join(found.faults))
     found.title = next(iter(opened.values())).title
@@ -69,22 +69,22 @@ def check_dataset(
         seen |= classes
         digests[image] = digest
     found.faults += _shared(opened, digests)
-    if "train" in opened and not found.faults:  # what could not be read may hold any class
+    if "train" in opened and not found.faults:  # unreadable files may hold any class
         found.unseen = [name for number, name in enumerate(opened["train"].class_names) if number not in seen]
     return found
 
 
 def _in_one_line(error: DataError) -> str:
-    """Return why a split is not there: a file or folder that stands in the way, else what was looked for."""
+    """Return why a split is missing: what is denied or incomplete, else what was searched."""
     first, *others = str(error).splitlines()
     reasons = [line for line in others if " may not be read" in line or " is incomplete" in line]
     return next(iter(reasons), first.removesuffix(". Looked in"))
 
 
 def _shared(opened: dict[str, SegmentationDataset], digests: dict[Path, bytes | None]) -> Iterator[str]:
-    """Name images that are learned from and measured on, by name (some data sets have a folder per split) or content.
+    """Report images used for both training and validation, by name (some data sets have a folder per split) or content.
 
-    `digests`: image → sum of its pixels, None for one that cannot be read.
+    `digests`: image → digest of its pixels, None if it cannot be read.
     """
     train = [image for image, _ in opened["train"].files] if "train" in opened else []
     names = {opened["train"].image_name(image) for image in train}
@@ -107,7 +107,7 @@ def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterat
 
 
 def _inspect(task: tuple) -> tuple[Path, list[str], set[int], bytes | None]:
-    """Read an image and its label; a fault of one does not hide a fault of the other."""
+    """Read an image and its label; a fault in one does not hide a fault in the other."""
     (image_path, label_path), (dataset, split) = task
     faults: list[str] = []
     image = _noted(faults, read_image, image_path)
@@ -123,7 +123,7 @@ def _inspect(task: tuple) -> tuple[Path, list[str], set[int], bytes | None]:
 
 
 def _noted(faults: list[str], read: Callable, *arguments) -> torch.Tensor | None:
-    """Call `read`; note the DataError that it raises, if any, and return None then."""
+    """Call `read`; after a DataError, add it to `faults` and return None."""
     try:
         return read(*arguments)
     except DataError as error:

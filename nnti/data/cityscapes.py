@@ -1,8 +1,8 @@
 """Cityscapes: street scenes from 50 cities, 2048 × 1024, 19 classes, 2975 train, 500 val and 1525 test images.
 
 Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016. About 20,000 further images,
-`train_extra`, have coarse labels only. Names, colours and groups of the classes, and which of the label ids in the
-files becomes which class, come from the authors' own table, `cityscapesscripts.helpers.labels`.
+`train_extra`, have coarse labels only. Class names, colours and groups, and the mapping of label ids to classes, come
+from the authors' own table, `cityscapesscripts.helpers.labels`.
 """
 
 import os
@@ -29,36 +29,36 @@ SPLITS = {
     "train_extra": [(COARSE, "train_extra")],
 }
 PLACES = ("", "cityscapes/", "Cityscapes/")
-# where an archive lands: in the folder itself, or in one of the archive's name
+# where an archive is unpacked: in the folder itself, or in one named after the archive
 UNPACKED = {
     IMAGES: ("leftImg8bit", "leftImg8bit_trainvaltest/leftImg8bit", "leftImg8bit_trainextra/leftImg8bit"),
     FINE: ("gtFine", "gtFine_trainvaltest/gtFine"),
     COARSE: ("gtCoarse", "gtCoarse/gtCoarse"),
 }
-# what is published comes last: images may be re-encoded to save space, labels converted by csCreateTrainIdLabelImgs
+# the published form comes last: images may be re-encoded, labels be train ids
 ENDINGS = {
     IMAGES: ("_leftImg8bit.jpg", "_leftImg8bit.png"),
     FINE: ("_gtFine_labelTrainIds.png", "_gtFine_labelIds.png"),
     COARSE: ("_gtCoarse_labelTrainIds.png", "_gtCoarse_labelIds.png"),
 }
-RELEASES_DIFFER = 2  # train_extra was published with 20,000 and with 19,998 images: so many may lack their label
+RELEASES_DIFFER = 2  # train_extra was published with 20,000 and with 19,998 images, so two may lack their label
 
 ACCOUNT = """\
 Cityscapes needs an account, free of charge for research and teaching: https://www.cityscapes-dataset.com/register/"""
 FIX = f"""\
 {ACCOUNT}
-Download it:         python -m nnti data cityscapes (drives csDownload, which asks for the account)
+Download it:         python -m nnti data cityscapes (uses csDownload, which asks for the account)
                      and with --coarse for gtCoarse, train_extra (gtCoarse.zip, leftImg8bit_trainextra.zip)
-By hand:             put gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip into the data folder and run the same
+By hand:             put gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip into the data folder, run it again
 It lies elsewhere:   set NNTI_DATA to the folder that holds leftImg8bit and gtFine (or cityscapes), or pass root=
-Go on without it:    dataset="cityscapes_miniature", for example python -m nnti train pspnet_cityscapes_miniature"""
+Continue without:    dataset="cityscapes_miniature", for example python -m nnti train pspnet_cityscapes_miniature"""
 FIX_TEST = """
 Only to see results: python -m nnti predict RUN IMAGES needs no labels"""
 
 _CLASSES = sorted((label for label in LABELS if 0 <= label.trainId < IGNORE_INDEX), key=lambda label: label.trainId)
 _CATEGORIES = dict(sorted((label.categoryId, label.category) for label in LABELS))
 
-# values that the encodings do not know stay as they are, for `check_label` to refuse
+# unknown values stay unchanged, for `check_label` to refuse
 _FROM_LABEL_IDS = np.arange(256, dtype=np.uint8)
 for _label in LABELS:
     _FROM_LABEL_IDS[_label.id] = _label.trainId % 256  # both are −1 for the licence plate: 255 in eight bits, void
@@ -75,7 +75,7 @@ class Cityscapes(SegmentationDataset):
     everywhere. Coarse labels: "train_extra", and of the fine splits' images "train_coarse" and "val_coarse".
 
     `root` is the folder with leftImg8bit and gtFine, or one above it; None searches `nnti.folders.data_roots()`. Images
-    and labels are looked for one by one, so that archives may be unpacked apart from each other.
+    and labels are searched separately, so their archives may be unpacked in different places.
     Raises DataError, with the fix, when the data is missing.
     """
 
@@ -136,9 +136,9 @@ def _pairs(part: str, split: str, root: str | Path | None) -> list[tuple[str, st
 
 
 def _listing(folder: Path, part: str) -> dict[tuple[str, str], str]:
-    """Return {(city, name of the image): file} of a split's images or labels, from one listing a folder.
+    """Return {(city, name of the image): file} of a split's images or labels, listing each folder once.
 
-    Files are text: to make Path objects of 40,000 would be most of the work.
+    Paths are text: making 40,000 Path objects would be most of the work.
     """
     found = {}
     with os.scandir(folder) as entries:

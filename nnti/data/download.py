@@ -1,6 +1,6 @@
-"""Downloads of the data sets: fetch the archive, unpack it beside its place, move it there when it is whole.
+"""Download data sets: fetch the archive, unpack it into a temporary folder, move the result into place.
 
-An archive that lies in the data folder already, or in another one such as Google Drive's, is used instead, and stays.
+An archive that is already in the data folder, or in another one such as Google Drive's, is used instead, and kept.
 Cityscapes needs an account and comes with its authors' own tool, csDownload of cityscapesscripts. Any step can be
 interrupted and run again.
 """
@@ -83,15 +83,15 @@ COARSE_COMPLETE = {"train_coarse": 2975, "val_coarse": 500, "train_extra": 19998
 SITE = "https://www.cityscapes-dataset.com"
 NOBODY_TO_ASK = f"""\
 {ACCOUNT}
-There is nobody to ask for its name and password here. Run the same command in a terminal, or write the file in which
-csDownload looks for them (on Linux ~/.local/share/cityscapesscripts/credentials.json), and delete it afterwards:
+Cannot ask for the user name and password here. Run the same command in a terminal, or write the file that
+csDownload reads (on Linux ~/.local/share/cityscapesscripts/credentials.json), and delete it afterwards:
 {{"username": "NAME OR EMAIL", "password": "PASSWORD"}}"""
 
-Missing = list[tuple[Archive, dict[str, str]]]  # archives, and which of their folders are not there
+Missing = list[tuple[Archive, dict[str, str]]]  # archives, and their missing folders
 
 
 def download(name: str, root: str | Path | None = None, coarse: bool = False) -> Path:
-    """Download a data set and return its folder; what is there already is not fetched again.
+    """Download a data set and return its folder; existing parts are not downloaded again.
 
     Args:
         name: "voc" (2.0 GB), "sbd" (1.4 GB, the labels of VOC's `train_aug`), "camvid" (0.2 GB) or "cityscapes" (12 GB;
@@ -99,8 +99,7 @@ def download(name: str, root: str | Path | None = None, coarse: bool = False) ->
         root: the folder to install in; None: the first one in $NNTI_DATA, else the project's data/.
         coarse: Cityscapes' coarse labels and the images of `train_extra` too (49 GB more).
 
-    Raises DataError with the fix: what is there is incomplete, there is too little room, no account, or no address that
-    answers.
+    Raises DataError with the fix: existing data is incomplete, too little room, no account, or no server responds.
     """
     check_choice("download", name, ARCHIVES)
     missing = _missing(name, root, coarse)
@@ -110,14 +109,14 @@ def download(name: str, root: str | Path | None = None, coarse: bool = False) ->
         with _writing_to(chosen):
             _obtain(name, missing, chosen, data_roots(root))
         if chosen not in data_roots():
-            print(f"So that it is found: set NNTI_DATA={chosen}, or pass root=")
+            print(f"To let nnti find it: set NNTI_DATA={chosen}, or pass root=")
     folder = _complete(name, root, coarse)
     print(f"{name} is at {folder}" if missing else f"{name} is already at {folder}; nothing to do")
     return folder
 
 
 def unpack_archives(name: str, folder: Path, root: Path) -> None:
-    """Unpack the archives of a data set that lie in `folder` to `root`, unless the data is found anyway.
+    """Unpack the archives of a data set in `folder` to `root`, unless the data is already there.
 
     The archives stay. Raises DataError if one is damaged or too large for the disk.
     """
@@ -139,7 +138,7 @@ def _missing(name: str, root: str | Path | None, coarse: bool) -> Missing:
 
 
 def _find(target: str, root: str | Path | None) -> Path | None:
-    """Return the folder that an archive's `target` is when it lies in any of the usual layouts."""
+    """Return the folder of an archive's `target`, in any of the usual layouts, or None."""
     try:
         match target.split("/"):
             case ["VOCdevkit", _]:
@@ -168,7 +167,9 @@ def _complete(name: str, root: str | Path | None, coarse: bool) -> Path:
 
 
 def _incomplete(folder: Path, reason: object) -> DataError:
-    return DataError(f"{folder} is there but incomplete: {reason}\nMove it away or delete it, then run the same again")
+    return DataError(
+        f"{folder} is there but incomplete: {reason}\nMove it away or delete it, then run the same command again"
+    )
 
 
 @contextmanager
@@ -182,7 +183,7 @@ def _writing_to(root: Path) -> Iterator[None]:
 
 
 def _check_place(name: str, missing: Missing, gigabytes: float, root: Path) -> None:
-    """Raise DataError if something is in the way of the missing folders, or there is too little room for them."""
+    """Raise DataError if the target folders already exist, or there is too little room for them."""
     for target in (target for _, folders in missing for target in folders.values()):
         if (root / target).exists():
             raise _incomplete(root / target, "it lacks whole folders or lists")
@@ -193,7 +194,7 @@ def _check_place(name: str, missing: Missing, gigabytes: float, root: Path) -> N
 
 
 def _obtain(name: str, missing: Missing, root: Path, places: list[Path]) -> None:
-    """Install the missing folders below `root`, from archives that lie in `places`, else from their addresses."""
+    """Install the missing folders below `root`, from archives in `places`, else by downloading them."""
     work = root / f".download_{name}"
     there = {archive.name: _put_by_hand(archive, places) for archive, _ in missing}
     to_fetch = [archive for archive, _ in missing if not there[archive.name]]
@@ -206,26 +207,26 @@ def _obtain(name: str, missing: Missing, root: Path, places: list[Path]) -> None
             path = there[archive.name] or _fetch(archive, work, session)
             _install(archive, path, folders, root)
             if archive in to_fetch:
-                path.unlink()  # unpacked: the copy would only take up room
+                path.unlink()  # unpacked, no longer needed
     except DataError as error:
         if not to_fetch:
             raise
         pages = [f"  {archive.name} from {(*archive.urls, SITE + '/downloads/')[0]}" for archive in to_fetch]
-        by_hand = "\n".join([f"By hand: download with a browser to {root}", *pages, "and run the same again"])
+        by_hand = "\n".join([f"By hand: download with a browser to {root}", *pages, "and run the same command again"])
         raise DataError(f"{error}\n{by_hand}") from error
     finally:
-        with suppress(OSError):  # not empty: what has arrived is kept for the next run
+        with suppress(OSError):  # not empty: the partial download is kept for the next run
             work.rmdir()
 
 
 def _put_by_hand(archive: Archive, places: list[Path]) -> Path | None:
-    """Return the archive in one of `places`, perhaps as browsers rename it: "x (1).zip", "x-master.zip"."""
+    """Return the archive in one of `places`, possibly renamed by a browser: "x (1).zip", "x-master.zip"."""
     stem, ending = archive.name.rsplit(".", 1)
     return next((path for place in places for path in sorted(place.glob(f"{stem}*.{ending}"))), None)
 
 
 def _fetch(archive: Archive, work: Path, session: requests.Session | None) -> Path:
-    """Download an archive into `work` and return it; one that is there and whole is of a run that was interrupted."""
+    """Download an archive into `work` and return it; a complete one from an interrupted run is used."""
     work.mkdir(exist_ok=True)
     if session is not None:
         return _fetch_from_cityscapes(archive, work / archive.name, session)
@@ -250,10 +251,10 @@ def _fetch_from_cityscapes(archive: Archive, path: Path, session: requests.Sessi
             session=session, package_names=[path.name], destination_path=str(path.parent), resume=path.exists()
         )
         return path
-    except Exception as error:  # csDownload raises this very class for whatever it finds
+    except Exception as error:  # csDownload raises plain Exception for everything
         if "MD5" in str(error):
             path.unlink()
-        kept = "; what has arrived is kept, and the next run goes on" if path.exists() else ""
+        kept = "; the partial download is kept and will be resumed" if path.exists() else ""
         raise DataError(f"{path.name} could not be downloaded ({error or type(error).__name__}){kept}") from error
 
 
@@ -263,14 +264,14 @@ def _login() -> requests.Session:
         return downloader.login()
     except (EOFError, NotImplementedError) as error:  # no terminal; a notebook that runs without its page
         raise DataError(NOBODY_TO_ASK) from error
-    except Exception as error:  # csDownload raises this very class for a refused login
+    except Exception as error:  # csDownload raises plain Exception for a refused login
         fix = "Try again; a stored account that is refused is deleted by csDownload, which then asks for it"
         raise DataError(f"{SITE}: the login failed ({error}). {fix}") from error
 
 
 def _check_whole(archive: Archive, path: Path) -> None:
     if not (check_integrity(path, archive.md5) if archive.md5 else zipfile.is_zipfile(path)):
-        raise DataError(f"{path} is damaged, cut short or another file; copy or download it again, or remove it")
+        raise DataError(f"{path} is damaged, cut short or the wrong file; copy or download it again, or remove it")
 
 
 def _install(archive: Archive, path: Path, folders: dict[str, str], root: Path) -> None:
@@ -284,7 +285,7 @@ def _install(archive: Archive, path: Path, folders: dict[str, str], root: Path) 
         for inside, target in folders.items():
             unpacked = next(temporary.glob(inside), None)
             if unpacked is None:
-                raise DataError(f"{path} is another archive than expected: it holds no folder {inside}")
+                raise DataError(f"{path} is not the expected archive: it has no folder {inside}")
             (root / target).parent.mkdir(parents=True, exist_ok=True)
             unpacked.rename(root / target)
     finally:
@@ -292,7 +293,7 @@ def _install(archive: Archive, path: Path, folders: dict[str, str], root: Path) 
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive; nothing in it can leave the folder."""
+    """Unpack a zip or tar archive; no member can escape the folder."""
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as zipped:

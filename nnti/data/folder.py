@@ -25,16 +25,16 @@ from nnti.errors import DataError, FaultyFiles, permissions_explained, reraise
 from nnti.folders import data_roots
 
 VAL_SHARE, SEED = 0.2, 0
-SAMPLES = 4  # masks that are looked at when a folder is opened
-LISTED = 50  # faults of one kind that are told one by one
+SAMPLES = 4  # masks that are read when a folder is opened
+LISTED = 50  # faults of one kind that are listed
 
 
 class Folder(SegmentationDataset):
     """One split, "train" or "val", of a folder of images and masks.
 
-    A mask belongs to the image of the same name, which is its path below images/ without the ending. With a colour
-    table masks are read by their colours, otherwise by their values. The split is drawn from names and seed alone;
-    where images are added later a few may change sides, which `train.txt` and `val.txt` prevent.
+    A mask belongs to the image of the same name: the path below images/ without the ending. With a colour table, masks
+    are read by their colours, otherwise by their values. The split is drawn from names and seed alone; when images are
+    added later a few may change sides, which `train.txt` and `val.txt` prevent.
 
     Args:
         root: the folder; a relative one is looked for in the working directory, then in `nnti.folders.data_roots()`.
@@ -44,7 +44,7 @@ class Folder(SegmentationDataset):
         colours: a list of (name, red, green, blue), {name: (r, g, b)} or a DataFrame with these columns; None:
             colours.csv, if it is there. Rows named `void` are no class.
         void: a value, or several, that are no class, for masks of values; None: 255.
-        val_share: share of the images in "val", at least one. seed: of the split. Both give way to lists.
+        val_share: share of the images in "val", at least one. seed: of the split. Not used if there are lists.
 
     Raises DataError; `FaultyFiles`, with all faults, where images and masks do not pair up.
     """
@@ -87,16 +87,16 @@ class Folder(SegmentationDataset):
             raise FaultyFiles([*faults, *wrong], self)
 
     def image_name(self, path: Path) -> str:
-        """Return the path below images/ without the ending, which is what lists and results call an image."""
+        """Return the path below images/ without the ending: the name of an image in lists and results."""
         return _name(os.path.relpath(path, self._images))
 
     def read_label(self, path: Path) -> torch.Tensor:
-        """Read a mask as class numbers, uint8 (H, W); raise DataError for values and colours that stand for nothing."""
+        """Read a mask as class numbers, uint8 (H, W); raise DataError for unknown values and colours."""
         return torch.from_numpy(self._masks.read(path))
 
 
 def _find(root: str | Path, images: str, masks: str) -> Path:
-    """Return the root that holds both folders; raise DataError that says what was looked at, and what to do."""
+    """Return the root that holds both folders; raise DataError with the places searched and the fix."""
     places = list(dict.fromkeys(base / Path(root).expanduser() for base in (Path.cwd(), *data_roots())))
     place = next(filter(exists, places), None)
     if place is None:
@@ -116,7 +116,7 @@ def _find(root: str | Path, images: str, masks: str) -> Path:
 
 
 def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Return {name: (image, mask)} in the order of names, and all that is wrong with the rest."""
+    """Return {name: (image, mask)} sorted by name, and the faults of the other files."""
     pictures, others, doubled = {}, {}, []
     for name, path in _files(images):
         if _ending(path) not in IMAGE_ENDINGS:
@@ -152,13 +152,13 @@ def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[str, str]], list[
 
 
 def _told(found: list[Any], tell: Callable[[Any], str]) -> list[str]:
-    """Tell faults of one kind one by one; thousands would make an error unreadable."""
+    """List faults of one kind, up to LISTED; thousands would make an error unreadable."""
     more = len(found) - LISTED
     return [*map(tell, found[:LISTED]), *([f"… and {more} more of this kind"] if more > 0 else [])]
 
 
 def _files(folder: Path) -> list[tuple[str, str]]:
-    """Return the (name, path) of all files below a folder, sorted, without hidden ones."""
+    """Return (name, path) of all files below a folder, sorted, without hidden ones."""
     found = []
     for place, folders, files in os.walk(folder, onerror=reraise):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -168,7 +168,7 @@ def _files(folder: Path) -> list[tuple[str, str]]:
 
 
 def _name(path: str) -> str:
-    """Return a path without its ending, the same on every system: slashes and the way accents are kept differ."""
+    """Return a path without its ending, with the same slashes and Unicode form on every system."""
     return unicodedata.normalize("NFC", os.path.splitext(path)[0].replace("\\", "/"))
 
 
@@ -177,7 +177,7 @@ def _ending(path: str) -> str:
 
 
 def _meant(name: str, names: Iterable[str]) -> str:
-    """Return a question after the one of `names` that might have been meant; digits are hardly ever misspelt."""
+    """Ask whether the nearest of `names` was meant; its digits must be the same."""
     same = [other for other in names if re.sub(r"\D", "", other) == re.sub(r"\D", "", name)]
     near = difflib.get_close_matches(name, same[:1000], n=1)
     return f" (did you mean {near[0]}? Names must be equal up to the ending)" if near else ""
@@ -186,7 +186,7 @@ def _meant(name: str, names: Iterable[str]) -> str:
 def _encoding(
     folder: Path, masks: list[Path], classes: Sequence[str] | None, colours: Any, void: int | Sequence[int] | None
 ) -> IndexMasks | ColourMasks:
-    """Return how the masks are read: by colours if there is a table of them, else by values."""
+    """Return how the masks are read: by colours if there is a colour table, else by values."""
     table = folder / "colours.csv" if colours is None and exists(folder / "colours.csv") else colours
     where = str(table) if isinstance(table, Path) else "colours"
     if table is not None and (classes is not None or void is not None):
@@ -210,7 +210,7 @@ def _encoding(
 
 
 def _split(folder: Path, names: list[str], split: str, val_share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Return the names of a split in order, and what is wrong with the list that says so."""
+    """Return the names of a split in order, and the faults of its list file."""
     lists = [folder / f"{part}.txt" for part in Folder.splits]
     there = [path.name for path in lists if exists(path)]
     if not there:
@@ -222,7 +222,7 @@ def _split(folder: Path, names: list[str], split: str, val_share: float, seed: i
     known, chosen, unknown = set(names), {}, []
     for entry in read_list(folder / f"{split}.txt"):
         name = unicodedata.normalize("NFC", entry.replace("\\", "/"))
-        name = name if name in known else _name(name)  # some write the image's ending
+        name = name if name in known else _name(name)  # with the image's ending
         if name in known:
             chosen[name] = None
         else:
@@ -235,7 +235,7 @@ def _split(folder: Path, names: list[str], split: str, val_share: float, seed: i
 
 
 def _drawn(names: list[str], split: str, val_share: float, seed: int, folder: Path) -> list[str]:
-    """Draw a split: every name gets a number from its own letters and the seed, and the lowest go to "val"."""
+    """Draw a split: names are ranked by a hash of seed and name; the lowest go to "val"."""
     if not isinstance(val_share, float) or not 0 < val_share < 1:
         raise DataError(f"val_share={val_share!r}: it must be a number between 0 and 1, such as {VAL_SHARE}")
     if len(names) < 2:

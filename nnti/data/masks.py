@@ -1,4 +1,4 @@
-"""What the pixels of one's own masks mean: values or colours → class numbers, with the classes' names and colours."""
+"""Masks of your own data: values or colours → class numbers, with the names and colours of the classes."""
 
 import csv
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from nnti.errors import DataError
 
 COLUMNS = ("name", "red", "green", "blue")
 LISTED = 4  # colours or values that an error names
-SMOOTHED = 16  # more wrong colours, or values, than these are not somebody's classes
+SMOOTHED = 16  # more unknown colours or values than this are not forgotten classes
 ALIKE = 12  # distance in RGB below which two colours look the same
 SMOOTHING = (
     "So many come from JPEG compression or smoothed edges (anti-aliasing): export the mask again as PNG from the tool "
@@ -27,12 +27,12 @@ Row = tuple[str, tuple[int, int, int]]
 class IndexMasks:
     """Masks whose values are class numbers.
 
-    A name `void` stands for a value that is no class: the classes after it move up by one.
+    The name `void` marks a value that is not a class; the classes after it move up by one.
 
     Args:
-        names: a name for each value 0, 1, … where: the file or argument that they come from, for errors.
+        names: one for each value 0, 1, … where: the file or argument that they come from, for errors.
         void: further values that are no class; None: 255.
-        samples: some masks, of which the first with a palette gives the colours; without one they are VOC's.
+        samples: some masks; the first one with a palette gives the colours, otherwise they are VOC's.
 
     Raises DataError for impossible names, and for samples in black and white.
     """
@@ -146,7 +146,7 @@ def read_colours(table: Path | Any) -> list[Row]:
 
 
 def describe_mask(path: Path) -> str:
-    """Return what a mask holds, in words, for a user who has yet to write down what that means."""
+    """Describe the values or colours of a mask, for the error where no classes are given."""
     try:
         return f"{path} holds the values {', '.join(map(str, np.unique(read_index_png(path))))}"
     except DataError:
@@ -192,14 +192,14 @@ def _row(row: Sequence[Any], where: str) -> Row:
 
 
 def _looked_at(samples: Sequence[Path]) -> Iterator[tuple[set[int], np.ndarray | None]]:
-    """Yield the values and the palette of masks; what is wrong with the others is told when they are read."""
+    """Yield the values and the palette of readable masks; faults are reported when masks are read."""
     for path in samples:
         with suppress(DataError):
             yield set(np.unique(read_index_png(path)).tolist()), palette_of(path)
 
 
 def _refuse_black_and_white(values: set[int], what: str, where: str) -> None:
-    """White would be void: a network would learn nothing of the class that was painted, and nobody would notice."""
+    """Refuse masks of 0 and 255 alone: 255 would be void, and the painted class would silently be ignored."""
     if {IGNORE_INDEX} <= values <= {0, IGNORE_INDEX}:
         raise DataError(
             f"{what} hold 0 and 255 alone, and 255 means void. If white is a class, write a colours.csv instead of "
@@ -209,7 +209,7 @@ def _refuse_black_and_white(values: set[int], what: str, where: str) -> None:
 
 
 def _distinguishable(colours: np.ndarray) -> bool:
-    """Tell whether all colours differ to the eye: many tools write a palette of greys that nobody has chosen."""
+    """Tell whether all colours are visibly different: many tools write an arbitrary palette of greys."""
     squares = ((colours[:, None].astype(int) - colours) ** 2).sum(axis=-1)
     return bool((squares + ALIKE**2 * np.eye(len(colours)) >= ALIKE**2).all())
 

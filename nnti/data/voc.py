@@ -32,12 +32,12 @@ MASKS, LISTS = "SegmentationClass", "ImageSets/Segmentation"
 VOC_FIX = """\
 Download it:         python -m nnti data voc
 It lies elsewhere:   set NNTI_DATA to the folder that holds VOCdevkit (or VOC2012), or pass root=
-Go on without it:    dataset="voc_miniature", on the command line: python -m nnti train enet_voc_miniature"""
+Continue without:    dataset="voc_miniature", on the command line: python -m nnti train enet_voc_miniature"""
 SBD_FIX = """\
 Download it:         python -m nnti data sbd
 It lies elsewhere:   set NNTI_DATA to the folder that holds benchmark_RELEASE (or sbd), or put a ready
                      SegmentationClassAug/ into {voc}
-Go on without it:    split "train" (1464 images)"""
+Continue without:    split "train" (1464 images)"""
 
 
 def voc_colormap(count: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def read_sbd_label(path: Path) -> np.ndarray:
         raise DataError(f"{path} is missing; unpack SBD again: python -m nnti data sbd") from None
     except PermissionError:
         raise denied(path) from None
-    except Exception as error:  # scipy raises whatever the damage leads to
+    except Exception as error:  # scipy raises many kinds for damaged files
         raise DataError(f"{path} is not a label file of SBD ({error!r}); copy or download it again") from error
 
 
@@ -119,14 +119,14 @@ def _voc_files(voc: Path, split: str) -> list[tuple[Path, Path]]:
 
 
 def _train_aug_files(voc: Path, root: str | Path | None) -> list[tuple[Path, Path]]:
-    """VOC's own files for VOC train, SBD's for the others; sorted by name."""
+    """Return VOC's own files for VOC train and SBD's for the others, sorted by name."""
     files = {image.stem: (image, label) for image, label in [*_sbd_files(voc, root), *_voc_files(voc, "train")]}
     held_out = {image.stem for image, _ in _voc_files(voc, "val")}
     return [files[name] for name in sorted(files.keys() - held_out)]
 
 
 def _sbd_files(voc: Path, root: str | Path | None) -> list[tuple[Path, Path]]:
-    """All of SBD, from VOC2012/SegmentationClassAug/ if somebody has put it there, else from its .mat files."""
+    """Return all of SBD, from VOC2012/SegmentationClassAug/ if it exists, else from its .mat files."""
     images, ready = voc / "JPEGImages", voc / "SegmentationClassAug"
     if ready.is_dir():
         names = [name.removesuffix(".png") for name in os.listdir(ready) if name.endswith(".png")]

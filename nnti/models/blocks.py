@@ -1,4 +1,4 @@
-"""What the networks share: the rows of their architecture tables, what they return, and their batch normalisations."""
+"""Shared parts of the networks: architecture tables, outputs and batch normalisations."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 class Block:
     """One row of the architecture table: the paper's stage and name, what is special about it, and the module itself.
 
-    `inputs` names the blocks that it reads from; empty: the block before it (the first reads the image). `before` holds
+    `inputs` names the blocks that it reads from; empty: the previous block (for the first, the image). `before` holds
     modules that belong to the row and run before `module`, whose output is the row's.
     """
 
@@ -34,7 +34,7 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def architecture_table(model: nn.Module, size: tuple[int, int] = (512, 512)) -> pd.DataFrame:
-    """Trace images of `size` (H, W) through the model and tabulate every block that `model.blocks()` yields.
+    """Tabulate the blocks of `model.blocks()` for images of `size` (H, W).
 
     Columns: stage, name, type, channels, height, width, stride (input height over output height, rounded), parameters.
     Nothing is computed, see `trace`.
@@ -61,10 +61,10 @@ def watched(modules: Mapping[Any, nn.Module]) -> Iterator[dict[Any, tuple]]:
 
 
 def trace(model: nn.Module, size: tuple[int, int], training: bool = True, images: int = 2):
-    """Return what the model gives for `images` images of `size` (H, W): tensors on the meta device, without values.
+    """Return the outputs of the model for `images` images of `size` (H, W): tensors on the meta device, without values.
 
     Nothing is computed, and the model is left as it was; its forward hooks run. In training mode every part of a
-    network runs, an auxiliary head too.
+    network runs, including an auxiliary head.
     """
     without_values = copy.deepcopy(model).to("meta").train(training)
     with torch.no_grad():
@@ -88,12 +88,12 @@ def _row(block: Block, output, size: tuple[int, int]) -> dict:
 
 
 class Outputs(NamedTuple):
-    """What a network with an auxiliary head returns in training mode; in eval mode it returns full-size logits alone.
+    """Outputs of a network with an auxiliary head in training mode; in eval mode it returns full-size logits alone.
 
     Attributes:
-        logits: of the network's end, (B, num_classes, h, w), as large as they are computed; `full_size_parts` makes
-            them as large as the label.
-        auxiliary: of the head half way, same shape.
+        logits: final ones, (B, num_classes, h, w), at the size of the features; `full_size_parts` resizes them to the
+            label.
+        auxiliary: those of the auxiliary head, same shape.
     """
 
     logits: Tensor
@@ -101,20 +101,20 @@ class Outputs(NamedTuple):
 
 
 def final_logits(outputs: Tensor | Outputs) -> Tensor:
-    """Return the logits of the network's end, (B, num_classes, h, w)."""
+    """Return the final logits, (B, num_classes, h, w)."""
     return outputs.logits if isinstance(outputs, Outputs) else outputs
 
 
 def grow(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize a map (B, C, h, w) bilinearly to `size` (H, W)."""
-    # an export for any size must not decide this by its example; growing to the same size changes no value
+    # an export for any size must not take this branch by its example; resizing to the same size changes no value
     if not torch.compiler.is_exporting() and x.shape[-2:] == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def full_size_parts(logits: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield logits (B, C, h, w), grown to the size of the label (B, H, W), beside it, part by part of the batch.
+    """Yield logits (B, C, h, w), resized to the label (B, H, W), with the label, in parts of the batch.
 
     The logits become float32 (b, C, H, W). On a CPU a part is one image: a whole batch at full size does not fit into
     its caches. Elsewhere the batch is one part, because each launch of a kernel costs time.
@@ -125,10 +125,10 @@ def full_size_parts(logits: Tensor, label: Tensor) -> Iterator[tuple[Tensor, Ten
 
 
 def most_likely(logits: Tensor) -> Tensor:
-    """Return the class of the largest logit, the first of equals: (B, C, H, W) → integers (B, H, W), C ≤ 256."""
+    """Return the class of the largest logit, the first one of a tie: (B, C, H, W) → integers (B, H, W), C ≤ 256."""
     if logits.device.type != "cpu" or logits.stride(1) == 1:  # channels last
         return logits.max(1).indices
-    # a CPU compares whole vectors at once here, but not where it has to carry an index along
+    # faster on a CPU than argmax, which is not vectorised
     last = logits.shape[1] - 1
     behind = torch.arange(last, -1, -1, dtype=torch.uint8).view(-1, 1, 1)  # how many classes follow
     return last - (logits == logits.amax(1, keepdim=True)).view(torch.uint8).mul_(behind).amax(1)
@@ -142,10 +142,10 @@ def batch_norms(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Undo at the end what normalisations in training mode have done to their running statistics.
+    """Restore the running statistics of normalisations at the end.
 
-    They go on being updated inside: activation checkpointing compares what both of its passes keep, and without
-    running statistics (`track_running_stats=False`) a normalisation keeps less.
+    They are still updated inside: activation checkpointing requires both passes to save the same tensors, and without
+    running statistics (`track_running_stats=False`) a normalisation saves fewer.
     """
     before = [(buffer, buffer.clone()) for norm in batch_norms(model) for buffer in norm.buffers()]
     try:

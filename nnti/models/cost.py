@@ -1,4 +1,4 @@
-"""What a network costs: multiply-adds, bytes on disk, memory of a training step. Nothing here needs data."""
+"""The cost of a network: multiply-adds, bytes on disk, memory of a training step. No data is needed."""
 
 import copy
 import io
@@ -29,7 +29,7 @@ class Operations:
     """Multiply-adds of one forward pass of one image in eval mode.
 
     As in the literature, only convolutions and matrix products count. PyTorch counts two operations for each of their
-    multiply-adds, those with padding's zeros included; they are halved here.
+    multiply-adds, including those with zeros of the padding; they are halved here.
 
     Attributes:
         multiply_adds: in the whole network.
@@ -93,8 +93,8 @@ def measure_training_memory(
 ) -> TrainingMemory:
     """Return the memory of a training step that is not the first: forward, loss, backward, update.
 
-    On a CUDA device it is the peak of what PyTorch has allocated there. Elsewhere, and where that device is too small,
-    it is counted on tensors without values; `method` says which.
+    On a CUDA device it is the peak of PyTorch's allocations. Elsewhere, or if the device is too small, it is counted on
+    tensors without values; `method` says which.
 
     Args:
         model: is left as it was.
@@ -117,8 +117,8 @@ def training_step(
 ) -> Callable[[], None]:
     """Return a function that takes one training step on one batch of zeros, as the training loop does.
 
-    Gradients and the optimiser's state are there already, as after an earlier step. The model itself is trained; it has
-    to be on `device` and in training mode. The step does not wait for the device.
+    Gradients and optimiser state already exist, as after an earlier step. The model itself is trained; it must be on
+    `device` and in training mode. The step does not wait for the device.
     """
     images = torch.zeros(batch_size, 3, *size, device=device)
     label = torch.zeros(batch_size, *size, dtype=torch.long, device=device)
@@ -146,7 +146,7 @@ def _stepped(model: nn.Module, optimizer: OptimizerOf) -> torch.optim.Optimizer:
 def _allocated_peak(
     model: nn.Module, size: Size, batch_size: int, device: torch.device, dtype: torch.dtype, optimizer: OptimizerOf
 ) -> int | None:
-    """Return the peak of a step as CUDA's allocator saw it; None where the device is too small for it."""
+    """Return the peak of a step as CUDA's allocator saw it; None if the device is too small."""
     before = torch.cuda.memory_allocated(device)
     try:
         model = copy.deepcopy(model).to(device).train()
@@ -172,7 +172,7 @@ def _counted_memory(model: nn.Module, size: Size, batch_size: int, dtype: torch.
 
     network, loss = model.to(dtype), CrossEntropy()
     objective, kept = _kept_for_backward(lambda: loss(network(images.to(dtype)), label).objective, held)
-    again: list[tuple[nn.Module, tuple]] = []  # what activation checkpointing runs once more in the backward pass
+    again: list[tuple[nn.Module, tuple]] = []  # rerun by activation checkpointing in the backward pass
     hooks = [
         module.register_forward_pre_hook(lambda module, inputs: again.append((module, inputs)))
         for module in network.modules()
@@ -185,7 +185,7 @@ def _counted_memory(model: nn.Module, size: Size, batch_size: int, dtype: torch.
 
 
 def _kept_for_backward(function: Callable, held: Iterable[Tensor]) -> tuple:
-    """Return a function's result and the bytes that autograd keeps for its backward pass, but for tensors in `held`.
+    """Return a function's result and the bytes that autograd saves for its backward pass, except tensors in `held`.
 
     Tensors that share their memory count once.
     """

@@ -32,7 +32,7 @@ class ENet(nn.Module):
         dropout: spatial dropout in stage 1, and after it (paper, section 4).
     """
 
-    title = "ENet"  # what figures and tables call it
+    title = "ENet"  # name in figures and tables
 
     def __init__(self, num_classes: int, dropout: tuple[float, float] = (0.01, 0.1)):
         super().__init__()

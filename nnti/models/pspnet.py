@@ -3,7 +3,7 @@
 Zhao, Shi, Qi, Wang, Jia, 2017, arXiv:1612.01105, Fig 3; the backbone comes from timm, with ImageNet weights.
 
 Where this deviates, and why:
-- any timm backbone that can keep its output at an eighth of the input serves; the default, `resnet50s`, is the
+- any timm backbone with output at an eighth of the input works; the default, `resnet50s`, is the
   ResNet-50 with the three-convolution stem that the paper's authors trained with;
 - logits grow to the image's size in one bilinear step with `align_corners=False`, as everything else here is sampled.
 """
@@ -30,7 +30,7 @@ class PSPNet(nn.Module):
 
     Args:
         num_classes: number of output channels.
-        backbone: any name of `timm.list_models()` that can give features at `output_stride`.
+        backbone: any name of `timm.list_models()` that supports `output_stride`.
         pretrained: start from ImageNet weights of the backbone, which timm downloads once into its cache.
         output_stride: input size over feature size.
         bins: the pyramid's levels, as numbers of cells along each side.
@@ -41,7 +41,7 @@ class PSPNet(nn.Module):
     Raises WeightsError where the weights cannot be downloaded, ValueError for an impossible argument.
     """
 
-    title = "PSPNet"  # what figures and tables call it
+    title = "PSPNet"  # name in figures and tables
     smallest_batch = 2
 
     def __init__(
@@ -114,26 +114,27 @@ class PyramidPooling(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Set the levels beside the map that they pool: (B, C, h, w) → (B, C + levels · level_channels, h, w)."""
-        # each (B, level_channels, h, w); autocast on a CPU resizes in float32, and all 4096 channels would become that
+        """Concatenate the map and its levels: (B, C, h, w) → (B, C + levels · level_channels, h, w)."""
+        # each (B, level_channels, h, w); autocast on a CPU resizes in float32, and cat would follow
         levels = [grow(level(x), x.shape[-2:]).to(x.dtype) for level in self.levels]
         return torch.cat([x, *levels], dim=1)
 
 
 def _backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
-    """Return the last two stages of a timm model, as a module that gives [middle, deep]."""
+    """Return the last two stages of a timm model, as a module that returns [middle, deep]."""
     import timm  # slower to import than PyTorch: only when a PSPNet is built
 
+    if ":" not in name and not timm.is_model(name.split(".")[0]):  # "hf-hub:…" and "local-dir:…" are timm's to resolve
+        raise ValueError(f"timm has no backbone '{name}'; timm.list_models() has all names")
     options = {"features_only": True, "output_stride": output_stride, "out_indices": (-2, -1)}
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (NotImplementedError, AssertionError, TypeError) as error:
         raise ValueError(
             f"backbone '{name}' cannot give features at output_stride {output_stride} "
-            f"({str(error) or type(error).__name__}); timm.list_models() has all names, and ResNets, EfficientNets, "
-            "ConvNeXts and MobileNets can"
+            f"({str(error) or type(error).__name__}); ResNets, EfficientNets, ConvNeXts and MobileNets can"
         ) from error
-    except Exception as error:  # the hub's client raises many kinds without a connection
+    except Exception as error:  # without a connection the hub client raises many kinds
         if not pretrained:
             raise
         raise WeightsError(

@@ -36,7 +36,7 @@ class R2UNet(nn.Module):
             gradients from a fraction of the memory, for the time of one more forward pass.
     """
 
-    title = "R2U-Net"  # what figures and tables call it
+    title = "R2U-Net"  # name in figures and tables
 
     def __init__(
         self,

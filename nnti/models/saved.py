@@ -1,7 +1,7 @@
-"""A checkpoint becomes a model again: read only if it is whole, and described well enough to need no second file.
+"""From a checkpoint to a model, without any second file.
 
-A checkpoint is what `torch.save` writes: a zip archive with a checksum for each of its members. All of them are checked
-before anything is used. It holds only plain types and tensors, so reading it cannot run code.
+A checkpoint is written by `torch.save`: a zip archive with a checksum for each member. All are checked before anything
+is used. It holds only plain types and tensors, so reading it cannot run code.
 """
 
 import textwrap
@@ -20,7 +20,7 @@ DESCRIPTION = ("experiment", "class_names", "model")
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of this project; raise RunError if it is missing, damaged or something else."""
+    """Read a checkpoint of this project; raise RunError if it is missing, damaged or of another kind."""
     path = Path(path)
     if not path.exists():
         raise RunError(
@@ -33,7 +33,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
         if wrong is not None:
             raise zipfile.BadZipFile(f"the checksum of {wrong} does not match")
         found = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # many kinds, depending on what the damage hits
+    except Exception as error:  # many kinds, depending on the damage
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise RunError(f"{path} cannot be read: it is damaged, or not a checkpoint ({reason[0]})") from error
     missing = [key for key in DESCRIPTION if not isinstance(found, dict) or key not in found]
@@ -49,7 +49,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn
     """Rebuild a trained model in eval mode from a checkpoint, or from a run folder's best one.
 
     Returns the model and the checkpoint's other entries: `experiment`, `class_names`, `palette`, `class_weights`,
-    `epoch`, `scores`. Raises RunError if the weights are not those of the model described.
+    `epoch`, `scores`. Raises RunError if the weights do not fit the model.
     """
     path = Path(path) / "best.pt" if Path(path).is_dir() else Path(path)
     checkpoint = load_checkpoint(path, device)
@@ -73,7 +73,7 @@ def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], path: Path)
 
 
 def check_classes(checkpoint: dict[str, Any], dataset: SegmentationDataset, path: Path) -> None:
-    """Raise RunError if a data set's classes or their order differ from those that a checkpoint has learned."""
+    """Raise RunError if a data set's classes or their order differ from those of a checkpoint."""
     learned, now = list(checkpoint["class_names"]), list(dataset.class_names)
     if learned != now:
         raise RunError(

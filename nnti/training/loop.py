@@ -54,8 +54,8 @@ def fit(
     Args:
         experiment: all settings.
         run_dir: folder of the run; default runs/<experiment.name>.
-        restart: start over where the folder holds an unfinished or finished run, instead of going on with it.
-        extend: accept more epochs than the run began with. The learning rate then follows the longer schedule, so it
+        restart: start over even if the folder holds a run, instead of resuming it.
+        extend: allow more epochs than the run began with. The learning rate then follows the longer schedule, so it
             jumps up at this point.
         progress: show a progress bar.
 
@@ -65,7 +65,7 @@ def fit(
 
 
 class Fit:
-    """A run in progress: data, model, optimiser, `state` (how far it is), `run` (its folder), `world` (processes)."""
+    """A run in progress: data, model, optimiser, `state` (its progress), `run` (its folder), `world` (processes)."""
 
     def __init__(self, experiment: Experiment, run_dir: str | Path, restart: bool, extend: bool, progress: bool):
         self.experiment, self.run, self.restart = experiment, RunFolder(run_dir), restart
@@ -109,11 +109,11 @@ class Fit:
         return self.state.rows
 
     def __len__(self) -> int:
-        """Number of epochs that are still to come."""
+        """Number of remaining epochs."""
         return self.experiment.epochs - self.state.done
 
     def watched_by(self, display: Monitor) -> "Fit":
-        """Let `display` take the place of the progress bars; without them (progress=False) nothing is shown."""
+        """Replace the progress bars by `display`; with progress=False nothing is shown."""
         if self.progress:
             self.monitors.members[0], self.progress = display, False
         return self
@@ -147,9 +147,9 @@ class Fit:
     # the loop
 
     def _train(self, epoch: int, forward: nn.Module) -> None:
-        """Train one epoch, or what is left of an interrupted one. `forward` is the model, perhaps compiled or wrapped.
+        """Train one epoch, or the rest of an interrupted one. `forward` is the model, perhaps compiled or wrapped.
 
-        The metrics that it counts are those of augmented crops, in train mode, while the weights still change.
+        Its metrics are those of augmented crops, in train mode, while the weights still change.
         """
         if self.state.partial is None:
             self.state.partial = Partial.empty(self.train_data, self.device)
@@ -181,12 +181,12 @@ class Fit:
             partial.seconds = time.perf_counter() - begun
 
     def _seed(self, *position: int) -> None:
-        """Make everything random that follows, such as dropout, depend on seed, position and process only."""
+        """Seed everything random that follows, such as dropout, from seed, position and process alone."""
         state = np.random.SeedSequence((self.experiment.seed, *position, self.world.rank)).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0]))
 
     def _look_at(self, loss: LossSum, images: list[int]) -> None:
-        """Notify the monitors, and check losses for NaN: at once on a CPU, now and then on a GPU."""
+        """Notify the monitors and check losses for NaN: at once on a CPU, every few steps on a GPU."""
         own = LossSum(loss.total.detach(), loss.weight)
         self._unseen.append((own.mean, self.state.step, images))
         if self.device.type == "cpu" or len(self._unseen) == UNSEEN:
@@ -194,7 +194,7 @@ class Fit:
         self.monitors.tell("step", self, own)
 
     def _save_or_stop(self, signal: StopSignal) -> None:
-        """Write a checkpoint if it is time to, or if somebody wants the training to stop."""
+        """Write a checkpoint if one is due, and stop if that was requested."""
         number, unit = self.experiment.checkpoint_interval() or (math.inf, "s")
         passed = self.state.step - self._saved_step if unit == "steps" else time.perf_counter() - self._saved_at
         stopping = self._stopping or signal.number is not None
@@ -205,7 +205,7 @@ class Fit:
         if stop:
             signal.stop(
                 f"stopped in epoch {self.state.done + 1} of {self.experiment.epochs} after step {self.state.step} of "
-                f"{len(self.loader)}; saved in {self.run.last}: the same call, or command, goes on from there"
+                f"{len(self.loader)}; saved in {self.run.last}: the same call, or command, resumes from there"
             )
 
     def _refuse_bad_losses(self) -> None:
@@ -233,7 +233,7 @@ class Fit:
             yield
 
     def _finish_epoch(self, epoch: int) -> None:
-        """Validate if it is time to, then write checkpoints, history and record."""
+        """Validate if that is due, then write checkpoints, history and record."""
         due = epoch % self.experiment.val_every == 0 or epoch == self.experiment.epochs
         if due:
             self._save()  # the validation may take long or run out of memory
@@ -309,10 +309,10 @@ class Fit:
     def _record(self) -> dict[str, Any]:
         return build_record(self.experiment, self.state, self.train_data, self.val_data, self.model, len(self.loader))
 
-    # how a run begins and goes on
+    # starting and resuming
 
     def _saved(self, extend: bool) -> dict[str, Any] | None:
-        """Return the folder's last checkpoint if the run is to go on with it."""
+        """Return the folder's last checkpoint if the run resumes from it."""
         saved = None if self.restart else self.run.load_last()
         if saved:
             saved = continued(self.run, self.experiment, saved, extend)
@@ -339,7 +339,7 @@ class Fit:
             write_line(f"{self.run.path} {place}; restart=True would start over")
 
     def _load_best(self) -> None:
-        """Load the best epoch's weights; if best.pt is damaged, the last epoch takes its place."""
+        """Load the best epoch's weights; if best.pt is damaged, use the last epoch instead."""
         try:
             best = load_checkpoint(self.run.best)
         except RunError as error:

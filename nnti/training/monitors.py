@@ -1,7 +1,7 @@
-"""What looks on while a training runs: a progress bar and TensorBoard here, the dashboard in `nnti.notebook`.
+"""Observers of a run: a progress bar and TensorBoard here, the dashboard in `nnti.notebook`.
 
-A monitor sees the training (`nnti.training.loop.Fit`) at its turning points. It may read all of it and must change
-nothing: a training gives the same numbers whoever looks on.
+A monitor is called at the main events of a run (`nnti.training.loop.Fit`). It may read everything and must change
+nothing: a run gives the same numbers whoever is watching.
 """
 
 import math
@@ -23,32 +23,32 @@ from nnti.loss import LossSum
 from nnti.progress import progress_bar
 from nnti.training.run_folder import RunFolder
 
-LOOK_EVERY = 1.0  # seconds between two looks at the loss: each makes the host wait for the device
+LOOK_EVERY = 1.0  # seconds between two reads of the loss, each of which makes the host wait for the device
 IMAGES = 3
-LONGEST = 480  # pixels: what a screen shows; larger images would cost a training more than a look is worth
+LONGEST = 480  # pixels: enough for a screen; larger images would slow training for no benefit
 
 
 class Monitor:
-    """Looks on and does nothing; a subclass overrides what it wants to see. `run` is the `nnti.training.loop.Fit`."""
+    """Does nothing; subclasses override the events they need. `run` is the `nnti.training.loop.Fit`."""
 
     def begin(self, run) -> None:
-        """The run's folder is there; the untrained network is about to be measured, or training to go on."""
+        """The run folder exists; the untrained network is about to be measured, or training to resume."""
 
     def step(self, run, loss: LossSum) -> None:
         """A step is done; `run.state` counts it. Reading `loss` makes the host wait for the device."""
 
     def phase(self, run, text: str) -> None:
-        """Something that takes a while begins, such as a validation; "" when training goes on."""
+        """Something slow begins, such as a validation; "" when training continues."""
 
     def epoch(self, run) -> None:
         """An epoch is finished and saved; `run.rows[-1]` is its row."""
 
     def end(self, run) -> None:
-        """The training is over, was stopped or has failed. Called once after `begin`, whatever happened."""
+        """The run has finished, was stopped or has failed. Called once after `begin`, whatever happened."""
 
 
 class Monitors:
-    """Tells several monitors the same; one that fails is dropped with a warning, and the training goes on."""
+    """Passes events to several monitors; one that fails is removed with a warning, and training continues."""
 
     def __init__(self, monitors: Sequence[Monitor] = ()):
         self.members = list(monitors)
@@ -61,13 +61,13 @@ class Monitors:
             except Exception as error:
                 self.members.remove(monitor)
                 warnings.warn(
-                    f"{type(monitor).__name__} failed and no longer looks on; the training goes on: {error!r}",
+                    f"{type(monitor).__name__} failed and was removed; training continues: {error!r}",
                     stacklevel=2,
                 )
 
     @contextmanager
     def watching(self, run):
-        """Tell `begin`, and `end` whatever happens in between."""
+        """Send `begin`, and finally `end`, whatever happens in between."""
         self.tell("begin", run)
         try:
             yield
@@ -76,7 +76,7 @@ class Monitors:
 
 
 class ProgressBar(Monitor):
-    """One tqdm bar over all images that are still to come."""
+    """One tqdm bar over all remaining images."""
 
     def __init__(self):
         self._looked = 0.0
@@ -100,7 +100,7 @@ class ProgressBar(Monitor):
 
 
 class Snapshots:
-    """A few images of a split, spread evenly and at most LONGEST pixels long, and what a network makes of them.
+    """A few images of a split, spread evenly and at most LONGEST pixels long, with a network's predictions.
 
     Args:
         dataset: the split. experiment: its `precision` is used.
@@ -138,7 +138,7 @@ class TensorBoard(Monitor):
         self._folder, self._looked = run.path / "tensorboard", 0.0
 
     def begin(self, run) -> None:
-        """Open the files; what an interrupted run wrote about steps that are now repeated is taken back."""
+        """Open the files; entries of steps that are now repeated after an interruption are purged."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -153,7 +153,7 @@ class TensorBoard(Monitor):
             self._looked = time.perf_counter()
 
     def epoch(self, run) -> None:
-        """Write the last row of the history; after a validation also what the network makes of fixed images."""
+        """Write the last row of the history; after a validation also the predictions for fixed images."""
         at, row = self._position(run), run.rows[-1]
         for name, value in row.items():
             split, _, metric = name.partition("_")

@@ -1,4 +1,4 @@
-"""How the weights are updated: optimiser and learning rate schedule."""
+"""Optimiser and learning rate schedule."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Opt
 
 
 def for_this_machine(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return an optimiser's saved state with this one's way of updating: it belongs to the device, not to the run."""
+    """Return a saved state with this optimiser's `fused` and `foreach`: they depend on the device, not the run."""
     ways = {name: optimizer.defaults[name] for name in ("fused", "foreach")}
     return {**state, "param_groups": [{**group, **ways} for group in state["param_groups"]]}
 

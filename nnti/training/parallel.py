@@ -1,7 +1,7 @@
 """Several processes that train one network, each with its share of every batch; torchrun starts them.
 
 Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training", VLDB 2020. The batches are those
-of a single process, cut into equal parts, so that a run can go on with another number of processes. On GPUs batch
+of a single process, cut into equal parts, so a run can resume with another number of processes. On GPUs batch
 normalisation covers the whole batch; on CPUs each process normalises over its own share.
 """
 
@@ -26,7 +26,7 @@ PATIENCE = timedelta(hours=2)  # one process may decode a whole data set while t
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run, as one of them sees them; alone, nothing is exchanged.
+    """The processes of a run, seen from one of them; a single process exchanges nothing.
 
     Attributes:
         rank: this process, 0 … size − 1; only 0 writes files and shows progress.
@@ -61,7 +61,7 @@ class World:
 
     @contextmanager
     def first_of_machine_first(self) -> Iterator[None]:
-        """Let the first process of each machine do something before the others do it."""
+        """Run the body in the first process of each machine before the others."""
         if self.local_rank:
             self.agree(True)  # waits for all
         yield
@@ -107,7 +107,7 @@ class World:
         return convert_sync_batchnorm(model)
 
     def spread(self, model: nn.Module) -> None:
-        """Copy the main process's weights and running statistics into the model of every process."""
+        """Copy the main process's weights and running statistics to all processes."""
         if self.size > 1:
             for tensor in model.state_dict().values():
                 dist.broadcast(tensor, src=0)
@@ -127,7 +127,7 @@ class World:
 
 
 def join(device: torch.device) -> World:
-    """Meet the other processes that torchrun has started, if any; return the world of this run."""
+    """Connect to the other processes that torchrun has started, if any."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
         return World()

@@ -1,7 +1,7 @@
 """A run folder: experiment.json, history.csv, record.json, analysis.json and the checkpoints.
 
-Every file is written beside its place and moved there when it is whole, so a killed training leaves the old file or the
-new one. last.pt keeps its predecessor as previous.pt.
+Every file is written under another name and moved into place when complete, so a killed run leaves the old file or
+the new one. last.pt keeps its predecessor as previous.pt.
 """
 
 import json
@@ -28,7 +28,7 @@ from nnti.training.state import RunState
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing keeps a second training out
+except ImportError:  # Windows: a second run is not locked out
     fcntl = None
 
 RECORD, HISTORY, EXPERIMENT, ANALYSIS, LOCK = (
@@ -38,8 +38,8 @@ OWN_FILES = (
     "last.pt", "previous.pt", "best.pt", "epoch_[0-9][0-9][0-9]*.pt", RECORD, HISTORY, EXPERIMENT, ANALYSIS,
     "tensorboard/events.out.tfevents.*",
 )  # fmt: skip
-NEEDED = ("optimizer", "scaler", "rows", "best", "extensions", "sessions", "partial", "images")  # to go on training
-# how a machine works and how often it saves leaves the results as they are (up to rounding, on another device)
+NEEDED = ("optimizer", "scaler", "rows", "best", "extensions", "sessions", "partial", "images")  # to resume
+# these do not change the results (up to rounding, on another device)
 FREE_SETTINGS = ("device", "num_workers", "cache", "checkpoint_every", "keep_every", "tensorboard")
 
 
@@ -49,7 +49,7 @@ class RunFolder:
     Args:
         path: the folder, made when something is first written.
 
-    Attributes: `last`, the checkpoint that training goes on from; `previous`, the one before it; `best`, that of the
+    Attributes: `last`, the checkpoint that training resumes from; `previous`, the one before it; `best`, that of the
     epoch with the best validation mean IoU.
     """
 
@@ -82,26 +82,26 @@ class RunFolder:
             ) from error
 
     def analysis(self) -> dict[str, Any] | None:
-        """Read what `python -m nnti analyze` has found; None if nobody has asked."""
+        """Read the results of `python -m nnti analyze`; None if not analysed yet."""
         path = self.path / ANALYSIS
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     @property
     def finished(self) -> bool:
-        """Whether the record is there and closed."""
+        """Whether the run has a complete record."""
         try:
             return self.record()["finished"]
         except RunError:
             return False
 
     def kept(self, epoch: int) -> Path:
-        """Return the path of the checkpoint that is kept of an epoch."""
+        """Return the path of the checkpoint kept for an epoch."""
         return self.path / f"epoch_{epoch:03d}.pt"
 
     def load_last(self) -> dict[str, Any] | None:
         """Read the last checkpoint, or the one before it if the last is damaged or missing; None if there is neither.
 
-        Nothing is changed. Raises RunError if all that is there is damaged.
+        Changes nothing. Raises RunError if both are damaged.
         """
         problems = []
         for path in (self.last, self.previous):
@@ -127,9 +127,9 @@ class RunFolder:
 
     @contextmanager
     def one_writer(self) -> Iterator[None]:
-        """Keep other trainings out of the folder meanwhile; raise RunError if one is there. Ends with the process.
+        """Lock the folder against other runs; raise RunError if it is locked. The lock ends with the process.
 
-        Some network and cloud disks know no locks; there the training goes on without.
+        Some network and cloud disks have no locks; there training continues without one.
         """
         with ExitStack() as stack:
             try:
@@ -149,11 +149,11 @@ class RunFolder:
             yield
 
     def save(self, path: Path, checkpoint: dict[str, Any], previous: Path | None = None) -> None:
-        """Write a checkpoint; what it replaces stays as `previous`, if that is given."""
+        """Write a checkpoint; keep the one that it replaces as `previous`, if given."""
         write_whole(path, lambda file: torch.save(checkpoint, file), previous)
 
     def save_last(self, checkpoint: dict[str, Any]) -> None:
-        """Write last.pt; what it replaces becomes previous.pt, unless it was found damaged."""
+        """Write last.pt; the old one becomes previous.pt, unless it was damaged."""
         self.save(self.last, checkpoint, None if self._last_is_damaged else self.previous)
         self._last_is_damaged = False
 
@@ -184,7 +184,7 @@ def find_run(name_or_path: str | Path) -> RunFolder:
     return RunFolder(find_run_dir(name_or_path))
 
 
-# what a record says
+# the record
 
 
 def build_record(
@@ -195,7 +195,7 @@ def build_record(
     model: nn.Module,
     steps: int,
 ) -> dict[str, Any]:
-    """Return the record of a run that is not finished, as it stands; an epoch has `steps` steps."""
+    """Return the record of an unfinished run; an epoch has `steps` steps."""
     seconds = [row["train_seconds"] for row in state.rows if row["epoch"] > 0]
     images = steps * experiment.batch_size
     return {
@@ -233,7 +233,7 @@ def write_evaluation(
     dataset: SegmentationDataset,
     results: list[dict[str, Any]],
 ) -> Path:
-    """Write what was measured of a run's checkpoint, and on what, as JSON; return the path.
+    """Write the results of evaluating a run's checkpoint, and on what, as JSON; return the path.
 
     Args:
         checkpoint: as `load_model` returns it. device: on which it was measured. dataset: the split.
@@ -259,13 +259,13 @@ def _json(content: dict[str, Any]) -> str:
     return json.dumps(plain(content), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-# may a training go on from what is there?
+# may a run resume from what is there?
 
 
 def continued(run: RunFolder, experiment: Experiment, saved: dict[str, Any], extend: bool) -> dict[str, Any] | None:
-    """Return the checkpoint to go on from; None if it has learned nothing yet under other settings.
+    """Return the checkpoint to resume from; None if the settings differ but nothing was trained yet.
 
-    With `extend`, more epochs than before are accepted, and the checkpoint notes from which epoch on. Raises RunError,
+    With `extend`, the number of epochs may grow, and the checkpoint records from which epoch on. Raises RunError,
     listing the settings that differ, for another experiment.
     """
     lacking = [key for key in NEEDED if key not in saved]
@@ -308,7 +308,7 @@ def check_data(run: RunFolder, saved: dict[str, Any], train: SegmentationDataset
 
 
 def refuse_foreign(run: RunFolder) -> None:
-    """Raise RunError for results without a checkpoint to go on from, such as a committed record: they are kept."""
+    """Raise RunError for results without a checkpoint to resume from, such as a committed record, to keep them."""
     found = [path.name for path in (run.best, run.path / RECORD) if path.exists()]
     if found:
         raise RunError(

@@ -1,4 +1,4 @@
-"""Where a run stands: its history, and the epoch that is under way. Goes into checkpoints and comes out of them."""
+"""The progress of a run: its history and the current epoch, as saved in checkpoints."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from nnti.training.parallel import World
 
 @dataclass
 class Partial:
-    """An epoch that is under way: steps done, what this process has summed up in them, and their seconds."""
+    """The current epoch: steps done, sums of this process over them, and their seconds."""
 
     step: int
     total: LossSum
@@ -24,7 +24,7 @@ class Partial:
 
     @classmethod
     def empty(cls, dataset: SegmentationDataset, device: torch.device) -> "Partial":
-        """Return an epoch of which nothing is done."""
+        """Return an epoch before its first step."""
         matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
         return cls(0, LossSum(*torch.zeros(2, device=device)), matrix)
 
@@ -35,7 +35,7 @@ class Partial:
         return {"step": self.step, "seconds": self.seconds, **sums}
 
     def restore(self, saved: dict[str, Any], world: World) -> None:
-        """Take up what `save` returned; only the main process gets the sums, or they would count several times."""
+        """Restore what `save` returned; only the main process gets the sums, or they would count several times."""
         self.step, self.seconds = saved["step"], saved["seconds"]
         if world.main:
             self.total = LossSum(*torch.tensor([saved["total"], saved["weight"]], device=self.total.total.device))
@@ -49,9 +49,9 @@ class RunState:
     Attributes:
         rows: one per epoch (see `history_row`); the first is the untrained network's.
         best: epoch and mean_iou of the best validation.
-        extensions: where the run was given more epochs than it was begun with.
-        sessions: on what, with what versions and in how many processes it was trained, from which epoch and step on.
-        partial: the epoch under way.
+        extensions: where epochs were added to the run.
+        sessions: device, versions and number of processes, each from an epoch and step on.
+        partial: the current epoch.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -67,7 +67,7 @@ class RunState:
 
     @property
     def step(self) -> int:
-        """Steps done of the epoch under way."""
+        """Steps done in the current epoch."""
         return self.partial.step if self.partial else 0
 
     def save(self, world: World) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class RunState:
         return {**history, "partial": partial}
 
     def restore(self, saved: dict[str, Any], world: World, empty: Partial) -> None:
-        """Take up what `save` returned; `empty` becomes the epoch under way if there is one."""
+        """Restore what `save` returned; `empty` becomes the current epoch if one was interrupted."""
         self.rows, self.best = saved["rows"], saved["best"]
         self.extensions, self.sessions = saved["extensions"], saved["sessions"]
         if saved["partial"] is not None:
@@ -99,7 +99,7 @@ class RunState:
         return {} if math.isnan(found["pixel_accuracy"]) else {"protocol": protocol, **found}
 
     def enter_session(self, device: torch.device, precision: torch.dtype, world: World) -> None:
-        """Note where and with what the training goes on, unless that is as before."""
+        """Note the device and versions that training continues with, if they have changed."""
         now = {
             "device": device_name(device),
             "processes": world.size,
@@ -111,7 +111,7 @@ class RunState:
             self.sessions.append({"epoch": self.done + 1, "step": self.step, **now})
 
     def place(self, epochs: int, steps: int) -> str:
-        """Say where a run of `epochs` epochs of `steps` steps stands that is taken up again."""
+        """Say where a resumed run of `epochs` epochs of `steps` steps stands."""
         if self.done == epochs:
             return f"is complete ({self.done} of {epochs} epochs)"
         step = f", step {self.step} of {steps}" if self.partial else ""

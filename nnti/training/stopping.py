@@ -1,4 +1,4 @@
-"""Stopping a training on purpose: Ctrl-C, a notebook's interrupt and SIGTERM wait for the end of the step."""
+"""Stopping a run on purpose: Ctrl-C, a notebook's interrupt and SIGTERM take effect after the current step."""
 
 import os
 import signal
@@ -8,9 +8,9 @@ from types import FrameType
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """A training has ended early because somebody asked for it; the message says where it stands and how to go on.
+    """A run was stopped on request; the message says where it stands and how to resume.
 
-    A notebook shows the message alone, and the cells that were waiting do not run.
+    A notebook shows the message alone, and does not run the cells that were queued.
     """
 
     def _render_traceback_(self) -> list[str]:
@@ -18,7 +18,7 @@ class TrainingStopped(KeyboardInterrupt):
 
 
 class StopSignal:
-    """While open, the first signal is remembered; a second one breaks off at once.
+    """Remembers the first signal; a second one interrupts at once.
 
     Attribute: `number`, the signal that came, or None.
     """
@@ -39,7 +39,7 @@ class StopSignal:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def stop(self, message: str) -> None:
-        """Raise what the signal stands for: the exit that SIGTERM asks for, else TrainingStopped with the message."""
+        """Exit after SIGTERM, else raise TrainingStopped with the message."""
         if self.number == signal.SIGTERM:
             print(message, file=sys.stderr)
             raise SystemExit(128 + self.number)
