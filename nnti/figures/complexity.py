@@ -1,7 +1,7 @@
-"""What the networks cost, one row per experiment beside the published values: Table 1 of the report.
+"""The cost of the networks, one row per experiment beside the published values: Table 1 of the report.
 
-Needs no data: everything is measured on the models themselves, except the time per epoch, which comes from the record
-of a run of the experiment where there is one.
+No data is needed: everything is measured on the models, except the time per epoch, which comes from the record of a run
+of the experiment, if there is one.
 """
 
 import json
@@ -36,7 +36,7 @@ EXPERIMENTS = ("enet_voc", "r2unet_cityscapes", "pspnet_cityscapes")  # the repo
 FILE = "complexity.json"
 MEGA, GIGA, MILLI = 1e6, 1e9, 1e-3
 
-# settings that decide how long an epoch takes: a run in which one of them differs says nothing about an experiment
+# settings that affect the time of an epoch: a run is only used if all of them agree
 WORK = (
     "model", "model_arguments", "dataset", "dataset_arguments", "train_split", "train_limit", "augment", "base_size",
     "crop_size", "scale", "batch_size",
@@ -63,7 +63,7 @@ def measure_complexity(
 ) -> dict[str, Any]:
     """Measure every experiment's model and return a record: `rows`, and what they were measured with.
 
-    Sizes are bytes, times seconds; what is not known is left out. A row's `blocks` splits the multiply-adds.
+    Sizes are bytes, times seconds; unknown values are left out. A row's `blocks` splits the multiply-adds.
 
     Args:
         experiments: names or files as `Experiment.load` takes them, or experiments.
@@ -252,7 +252,7 @@ COLUMNS: dict[str, tuple[str, float | None, Callable[[Any], str]]] = {
 
 
 def complexity_frame(record: dict[str, Any]) -> pd.DataFrame:
-    """Return a record of `measure_complexity` as a table with units in its columns; NaN is what was not measured."""
+    """Return a record of `measure_complexity` as a table with units in its columns; NaN if not measured."""
     rows = [{name: _cell(row.get(key), unit) for name, (key, unit, _) in COLUMNS.items()} for row in record["rows"]]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -1,4 +1,4 @@
-"""What happened during training: scores, loss and learning rate over epochs; and runs that differ in one setting."""
+"""Training curves: scores, loss and learning rate over epochs; and runs that differ in one setting."""
 
 import string
 from collections.abc import Mapping, Sequence

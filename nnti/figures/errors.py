@@ -1,4 +1,4 @@
-"""Where a network errs, from the counts of `nnti.inference.errors`: classes taken for others, boundaries, void."""
+"""Errors of a network, from the counts of `nnti.inference.errors`: confused classes, boundaries, void."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ KINDS = {"boundary": "from the boundary between two classes", "void": "from void
 
 @styled
 def confusion_heatmap(matrix: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> Figure:
-    """Show which classes are taken for which: each row's share of the true class's pixels, in %.
+    """Show which classes are confused: each row's share of the true class's pixels, in %.
 
     Args:
         matrix: (num_classes, num_classes) pixels, row = truth, column = prediction.
@@ -47,7 +47,7 @@ def confusion_heatmap(matrix: Sequence[Sequence[int]], class_names: Sequence[str
 
 @styled
 def error_distances(analysis: dict[str, Any], title: str) -> Figure:
-    """Show how errors thin out away from class boundaries and from void, and what the mean IoU is without them.
+    """Show the error rate by distance from class boundaries and void, and the mean IoU without a band around them.
 
     Args:
         analysis: as `nnti.inference.errors.analyze` returns it.

@@ -1,4 +1,4 @@
-"""A model as a graph of its blocks, measured on the model itself: what a drawing of its architecture shows."""
+"""A model as a graph of its blocks, traced on the model itself, for drawings of its architecture."""
 
 import re
 from collections import Counter
@@ -19,9 +19,9 @@ class Node:
         names, kinds: of each block; the image, and an output of another size than the last block's, have no kind.
         stage: of the blocks.
         shape: channels, height and width of the result.
-        reads: position of a node that it reads from → what comes from there, for example "64×128×128".
+        reads: position of a node that it reads from → description of that input, for example "64×128×128".
         column: length of the longest path from the image.
-        leads: False for what runs in training only, an auxiliary head.
+        leads: False for blocks that run in training only (an auxiliary head).
     """
 
     names: tuple[str, ...]
@@ -105,7 +105,7 @@ def _repeats(nodes: Sequence[Node], block: Block, shape: tuple[int, int, int]) -
 
 
 def _carried(maps: Sequence[Tensor], direct: bool) -> str:
-    """Say what a node hands to a reader: its first result to the next node, a second one only to those further on."""
+    """Describe the output for a reader: the first one for the next node, the second one for later nodes."""
     if direct or len(maps) == 1:
         return shape_text(maps[0].shape[1:])
     return f"{'features' if maps[1].is_floating_point() else 'indices'} {shape_text(maps[1].shape[1:])}"

@@ -1,4 +1,4 @@
-"""What happens inside a network while it segments a real image; the model stays as it was."""
+"""The inside of a network while it segments a real image; the model is not changed."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,7 @@ from nnti.models.blocks import watched
 
 CHANNELS = 3  # shown of a recurrent convolution
 SAMPLED = 500  # places of a map from which its principal components are taken: many more cost time, not colour
-TINY = 1e-12  # instead of the range of a map that is the same everywhere
+TINY = 1e-12  # replaces the range of a constant map
 
 
 @styled
@@ -49,8 +49,8 @@ def feature_steps(model: nn.Module, image: Tensor, title: str) -> Figure:
 def pooled_maps(model: nn.Module, image: Tensor, title: str) -> Figure:
     """Show an image, the map that a pyramid pooling reads, and the means over cells that its levels begin with.
 
-    Colours are the map's first three principal components (red, green, blue), the same for all pictures: places of like
-    features have like colours. The cells are drawn as large as they are.
+    Colours are the map's first three principal components (red, green, blue), the same for all pictures: similar
+    features have similar colours. The cells are drawn at their own size.
 
     Args:
         model: a network with a module that has `bins` and `levels`, as `nnti.models.pspnet.PyramidPooling`, each level

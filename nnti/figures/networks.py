@@ -1,4 +1,4 @@
-"""Drawings of the networks, made from the models themselves: what each block gives, and from where it reads.
+"""Drawings of the networks, made from the models themselves: the output of each block, and what it reads.
 
 A slab's height and depth follow the map's rows and columns, its width the channels. Each node has a column of its own,
 parallel branches share one. Places are in inches; x grows to the right, y upwards.
@@ -30,7 +30,7 @@ GAP, BUS_GAP = 0.06, 0.17  # between neighbours; the same where the arrows of se
 STEP = 0.3  # least distance of two columns' slabs
 BELOW, CLEAR, BETWEEN = 0.1, 0.11, 0.17  # from branch to branch, from a slab up to an arc over it, from arc to arc
 LONG_NAME = 9  # letters from which on a name is broken before its number
-GREY, SKIP = "#b3b3b3", "#8c4a00"  # of what belongs to no stage; of skips
+GREY, SKIP = "#b3b3b3", "#8c4a00"  # of blocks without a stage; of skips
 DASHED = (0, (3, 1.5))
 NOTE = "height, depth: √ of the map's rows and columns; width: log of its channels"
 
@@ -70,7 +70,7 @@ def architecture_figure(model: nn.Module, title: str, size: tuple[int, int] = (5
 
 
 def _key(nodes: Sequence[Node], width: float) -> list[str]:
-    """Return lines that say what each block is, nodes with the same answer together."""
+    """Return lines that describe the blocks, nodes of the same kind together."""
     titles: dict[str, list[str]] = {}
     for node in nodes:
         if node.kinds:
@@ -178,7 +178,7 @@ def _label(node: Node) -> str:
 
 
 def _is_u(nodes: Sequence[Node]) -> bool:
-    """Say whether all skips join maps of one size in a model without branches: then the drawing is a U.
+    """Tell whether all skips join maps of one size in a model without branches: then the drawing is a U.
 
     Each size gets a line of its own, on which a skip runs level. Otherwise all nodes stand on one line.
     """

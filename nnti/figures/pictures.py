@@ -1,4 +1,4 @@
-"""Label maps as colours, and pictures beside each other: image / ground truth / prediction, augmented crops, a photo.
+"""Label maps in colour, and pictures side by side: image / ground truth / prediction, augmented crops, a photo.
 
 Pictures are placed by hand, in inches from the upper left corner, so that rows of different shapes leave no gaps.
 """
@@ -17,14 +17,18 @@ from nnti.data.base import IGNORE_INDEX
 from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_height, styled
 from nnti.metrics import ConfusionMatrix
 
-NEUTRAL = ((255, 255, 255), (0, 0, 0), (210, 210, 210))  # for void, where a data set's own colour will not do
+NEUTRAL = (
+    (255, 255, 255),
+    (0, 0, 0),
+    (210, 210, 210),
+)  # for void, if the data set's own colour is too close to a class's
 ALPHA = 0.55  # share of the mask's colour in an overlay
 DISTINCT = 100  # distance in RGB at which two colours differ at a glance in a small picture
 
 
 @dataclass(frozen=True)
 class Classes:
-    """What a picture has to know of a data set, for a network that is used where its data set is not."""
+    """The classes of a network, for pictures where its data set is not available."""
 
     title: str
     class_names: Sequence[str]
@@ -34,7 +38,7 @@ class Classes:
 
     @classmethod
     def of(cls, checkpoint: dict) -> "Classes":
-        """Return the classes that a checkpoint's network knows."""
+        """Return the classes of a checkpoint's network."""
         return cls(checkpoint["experiment"]["dataset"], checkpoint["class_names"], checkpoint["palette"])
 
     @property
@@ -72,9 +76,9 @@ def overlay(
 
 
 def void_color(dataset: SegmentationDataset | Classes) -> tuple[int, int, int]:
-    """Return the colour of unlabelled pixels: the data set's own where no class's is close to it, else a neutral one.
+    """Return the colour of unlabelled pixels: the data set's own, or a neutral one if a class's is close to it.
 
-    CamVid's own, black, is next to its pedestrians' dark olive; white takes its place.
+    CamVid's own, black, is close to the dark olive of its pedestrians and is replaced by white.
     """
     palette = np.asarray(dataset.palette, dtype=float)
 
@@ -144,7 +148,7 @@ def triptychs(
 
 @styled
 def segmented_photo(image: Picture, prediction: Picture, dataset: SegmentationDataset | Classes, title: str) -> Figure:
-    """Show a picture without labels beside the classes that were found in it, laid over it.
+    """Show a picture without labels beside the same picture with the predicted classes laid over it.
 
     Args:
         image, prediction: uint8 (3, H, W) and class numbers (H, W).

@@ -1,4 +1,4 @@
-"""Every figure that the files of one run allow."""
+"""All figures that can be drawn from the files of a run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,11 +32,11 @@ EXTREMES, APART = 3, 5  # images shown as the best, and as the worst; their dist
 def render_run(
     run: RunFolder, folder: str | Path | None = None, progress: bool = True, pictures: bool = True
 ) -> list[Path]:
-    """Draw and save what the files of a run allow, finished or not; return the paths of the files written.
+    """Draw and save all figures that the files of a run allow, finished or not; return the paths.
 
     `<name>_curves` and `<name>_learning_rate` need the history, `<name>_per_class_iou` a finished run,
     `<name>_confusion` and `<name>_error_distances` an analysis (see `nnti.inference.errors`), `<name>_triptychs` the
-    best checkpoint and the data set, `<name>_best_and_worst` all of these; what is missing is left out.
+    best checkpoint and the data set, `<name>_best_and_worst` all of these; figures without their files are left out.
 
     Args:
         run: the run folder.
@@ -123,7 +123,7 @@ def comparison(runs: Mapping[str, RunFolder], images: int, title: str) -> Figure
     Args:
         runs: heading of a column → a run with its best checkpoint; all were trained on the same data set.
         images: number of rows.
-        title: what is to be said above.
+        title: of the figure.
     """
     dataset = _val_data(next(iter(runs.values())))
     chosen = evenly_spread(len(dataset), images)
@@ -131,7 +131,7 @@ def comparison(runs: Mapping[str, RunFolder], images: int, title: str) -> Figure
 
 
 def run_title(record: dict[str, Any], name: str | None = None) -> str:
-    """Return what every title says of a run, for example "try: ENet on CamVid (367 train / 101 val images)".
+    """Return the title of a run, for example "try: ENet on CamVid (367 train / 101 val images)".
 
     `name` is the run's; None: its experiment's.
     """
@@ -152,7 +152,7 @@ def _val_data(run: RunFolder) -> SegmentationDataset:
 
 
 def _apart(ranked: Sequence[int]) -> list[int]:
-    """Return the first `EXTREMES` of a ranking of images that are no neighbours."""
+    """Return the first `EXTREMES` images of a ranking that are not neighbours."""
     chosen: list[int] = []
     for index in ranked:
         if len(chosen) < EXTREMES and all(abs(index - other) >= APART for other in chosen):
@@ -168,7 +168,7 @@ def _segmented(
     columns: Sequence[str] = ("image", "ground truth", "prediction"),
     progress: bool = False,
 ) -> Figure:
-    """Show images of a data set with their labels and what the best checkpoint of each run makes of them."""
+    """Show images of a data set with their labels and the predictions of the best checkpoint of each run."""
     predictions = zip(*(_predictions(run, dataset, chosen, progress) for run in runs), strict=True)
     samples = [(*dataset[index], *row) for index, row in zip(chosen, predictions, strict=True)]
     return triptychs(samples, dataset, title, columns)

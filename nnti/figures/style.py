@@ -1,4 +1,4 @@
-"""What all figures share: page, fonts, colours, legend, and files with the same bytes every time.
+"""Shared style of all figures: page, fonts, colours, legend, and files with the same bytes every time.
 
 Figures are made for a page whose text is 16 cm wide: 7.1 inches shrink to that by a ninth, so 8 pt prints as 7 pt.
 Every place is given in inches, so that nothing has to be measured while a figure is drawn. Nothing goes through
@@ -189,7 +189,7 @@ def save(figure: Figure, name: str, folder: str | Path | None = None) -> list[Pa
     Args:
         figure: any matplotlib figure.
         name: file name without its ending.
-        folder: made if need be; None: `nnti.folders.figures_dir()`.
+        folder: made if needed; None: `nnti.folders.figures_dir()`.
     """
     folder, paths = figures_dir() if folder is None else Path(folder), []
     for kind, metadata in METADATA.items():

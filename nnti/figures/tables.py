@@ -1,4 +1,4 @@
-"""Tables of runs, made from their records, and the one writer of Markdown tables."""
+"""Tables of runs, made from their records, and the Markdown writer."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +17,7 @@ def as_markdown(table: pd.DataFrame) -> str:
 def results_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Return one row for each run and validation protocol, measured with the run's best checkpoint.
 
-    Scores are 0 … 1, times seconds; what is not known is NaN. A run that is not finished has no row yet.
+    Scores are 0 … 1, times seconds; unknown values are NaN. An unfinished run has no row.
 
     Args:
         records: as `RunFolder.record` returns them.

@@ -1,1 +1,1 @@
-"""A network at work: one image, files, a whole split, and exported."""
+"""Using a trained network: on one image, files or a split, and as ONNX."""

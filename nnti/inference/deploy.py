@@ -1,8 +1,8 @@
-"""A trained network made ready to segment many images: the same predictions from less work for each.
+"""Prepare a trained network for segmenting many images: the same predictions, faster.
 
-Batch normalisation, which in eval mode multiplies each channel by a constant and adds another, becomes part of the
-convolution before it. Weights and activations are kept in bfloat16, where that is the precision, and laid out channels
-last; autocast would convert them between operators. `benchmarks/inference.py` measures what each part is worth.
+Batch normalisation, in eval mode a factor and an offset per channel, is folded into the convolution before it. Weights
+and activations are kept in bfloat16, if that is the precision, and channels last; autocast would convert them between
+operators. `benchmarks/inference.py` measures each part.
 """
 
 import copy
@@ -20,20 +20,20 @@ TOLERANCE = 1e-3  # of the logits' mean size; rounding can move single maxima of
 
 
 def deploy(model: nn.Module, precision: str = "auto", *, compile: bool = False) -> "Deployed":
-    """Return a copy of a model for inference alone, on the model's device; the model is left as it was.
+    """Return a copy of a model for inference only, on the model's device; the model is not changed.
 
     Args:
         model: images (B, 3, H, W) → logits (B, C, H, W) in eval mode.
         precision: an experiment's setting.
-        compile: let `torch.compile` work on it when the first images come, which takes a minute. Images of any other
-            shape are segmented uncompiled: each further shape would take another minute.
+        compile: apply `torch.compile` at the first images, which takes a minute. Images of any other shape run
+            uncompiled: each further shape would take another minute.
     """
     dtype = resolve_precision(precision, next(model.parameters()).device)
     return Deployed(fold_batch_norms(model), dtype, compile)
 
 
 class Deployed(nn.Module):
-    """What `deploy` makes: normalised images (B, 3, H, W), float32 → logits (B, C, H, W), of any floating type.
+    """The result of `deploy`: normalised images (B, 3, H, W), float32 → logits (B, C, H, W), of any floating type.
 
     It computes in its own precision, also under autocast.
 
@@ -64,12 +64,12 @@ class Deployed(nn.Module):
 
 @torch.no_grad()
 def fold_batch_norms(model: nn.Module) -> nn.Module:
-    """Return a copy of a model, in eval mode, whose convolutions do what the batch normalisations behind them did.
+    """Return a copy of a model, in eval mode, with batch normalisations folded into the convolutions before them.
 
-    A normalisation is folded if it gets nothing but the outputs of convolutions, and these feed no other normalisation;
-    so ENet's first one stays, behind a concatenation, and R2U-Net's with `step_norm="per_step"`, which share their
-    convolution. Where the logits of a random image then differ (something else read a convolution's output), nothing
-    is folded. The copy is not for training.
+    A normalisation is folded if it reads only outputs of convolutions that feed no other normalisation. So ENet's first
+    one stays, behind a concatenation, and those of R2U-Net with `step_norm="per_step"`, which share a convolution. If
+    the logits of a random image then differ (something else read a convolution's output), nothing is folded. The
+    copy is not for training.
     """
     device = next(model.parameters()).device
     plain = copy.deepcopy(model).requires_grad_(False).cpu().eval()  # a GPU may round to ten bits
@@ -108,7 +108,7 @@ def _foldable(model: nn.Module, image: Tensor) -> dict[nn.Module, set[nn.Module]
 
 
 def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module in the place of another one, wherever that stands."""
+    """Replace a module by another one, wherever it occurs."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if child is old:

@@ -1,4 +1,4 @@
-"""Where a trained network errs: classes taken for others, images, how near to a boundary or to void."""
+"""Errors of a trained network: confused classes, per image, and by distance to boundaries and void."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,19 +15,19 @@ from nnti.progress import progress_bar
 
 FARTHEST = 40  # pixels: distances from here on are counted together
 LEFT_OUT = (0, 1, 2, 3, 4, 6, 8, 12, 16)  # pixels: widths of the band that is left out of the mean IoU
-NEAR = 3  # pixels: what counts as beside a boundary or beside void
+NEAR = 3  # pixels: distance that counts as near a boundary or void
 NEAREST = {"boundary": 0, "void": 1}  # distance of the nearest labelled pixel: on the boundary itself, next to void
 
 
 def analyze(
     model: nn.Module, checkpoint: dict[str, Any], dataset: SegmentationDataset, progress: bool = True
 ) -> dict[str, Any]:
-    """Segment a data set, each image whole at its own size, and count the errors.
+    """Segment the images of a data set, each at its own size, and count the errors.
 
     Args:
         model: on any device. checkpoint: as `nnti.models.saved.load_model` returns it beside the model.
 
-    Returns what `ErrorCounts.summary` says, with `epoch`, `commit` and `versions`.
+    Returns `ErrorCounts.summary` with `epoch`, `commit` and `versions`.
     """
     errors, precision = ErrorCounts(dataset), checkpoint["experiment"]["precision"]
     for index in progress_bar(range(len(dataset)), desc="errors", unit="img", leave=False, disable=not progress):
@@ -88,7 +88,7 @@ class ErrorCounts:
         return matrix.matrix()
 
     def summary(self) -> dict[str, Any]:
-        """Return all counts and what follows from them, ready for JSON.
+        """Return all counts and the scores from them, ready for JSON.
 
         `matrix`: row = truth, column = prediction. `images`: by name. For `boundary` and `void`: `pixels` and `errors`
         by distance 0, 1, … `FARTHEST` and more, and `mean_iou_beyond`, the mean IoU where a band of each width in
@@ -130,7 +130,7 @@ class ErrorCounts:
 
 
 def boundary_mask(label: np.ndarray, void: np.ndarray) -> np.ndarray:
-    """Return which pixels of a label (H, W) have a neighbour, of the four, of another class; void is not a class."""
+    """Return the pixels of a label (H, W) with one of their four neighbours in another class; void is not a class."""
     mask = np.zeros(label.shape, dtype=bool)
     for classes, unknown, found in ((label, void, mask), (label.T, void.T, mask.T)):
         differs = (classes[1:] != classes[:-1]) & ~unknown[1:] & ~unknown[:-1]

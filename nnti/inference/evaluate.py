@@ -1,4 +1,4 @@
-"""Measure a model on a split, by either validation protocol, beside answers that need none; check its normalisation."""
+"""Evaluate a model on a split by either validation protocol, and trivial baselines; check its normalisation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ def evaluate(
     """Return the metrics (see `nnti.metrics.scores`), `loss`, `protocol` and `images` of a model on a whole split.
 
     Protocol 'report': shorter side to val_size, centre crop, as the 2021 numbers were measured. 'full': every image at
-    its own size, as papers and benchmarks report. The model is left in the mode it came in.
+    its own size, as papers and benchmarks report. The model keeps its mode.
 
     `inference` (with 'full' only) averages over windows, scales and mirror images. The result then states it under
     `inference`, and the loss is that of the averaged probabilities: −log of the true class's.
@@ -76,17 +76,17 @@ def count(
 
 
 def results(protocol: str, images: int, total: LossSum, matrix: ConfusionMatrix) -> dict[str, Any]:
-    """Return what `evaluate` says, from what `count` has counted, perhaps in several processes."""
+    """Return the result of `evaluate` from the sums of `count`, possibly over several processes."""
     return {"protocol": protocol, "images": images, "loss": float(total.mean), **matrix.compute()}
 
 
 def baselines(
     experiment: Experiment, train: SegmentationDataset, val: SegmentationDataset, progress: bool = True
 ) -> dict[str, float]:
-    """Return the mean IoU on `val`, by the 'report' protocol, of two answers that look at no image.
+    """Return the mean IoU on `val`, by the 'report' protocol, of two answers that ignore the image.
 
-    "one class" says everywhere which class is the most frequent in `train`, "by place" says at each pixel of the crop
-    which one is the most frequent there. What a network has learned is what it is better by.
+    "one class" predicts the most frequent class of `train` everywhere, "by place" the most frequent one at each pixel
+    of the crop. A network has learned something if it is better.
     """
     classes, size = val.num_classes, crop_shape(experiment.val_size)
     counts = torch.zeros(classes + 1, *size, dtype=torch.int32)  # the last row is void
@@ -125,7 +125,7 @@ def normalization_gap(
     they differ much, a network trains well and predicts badly. Everything else (dropout) stays in eval mode in both.
 
     Args:
-        model: left as it was, its running statistics too.
+        model: not changed, including its running statistics.
         experiment: its batch size and the `report` protocol's crop are used.
         dataset: `HEALTH_IMAGES` of it are used, spread evenly, in whole batches.
 
@@ -163,5 +163,5 @@ def _logits(model: nn.Module, images: Tensor, inference: Inference | None) -> Te
     if inference is None or inference.plain:
         return model(images)
     averaged = average(model, images, inference)
-    # far-off classes round to probability 0: one such pixel would make the loss infinite
+    # small probabilities round to 0: one such pixel would make the loss infinite
     return averaged.clamp_min_(torch.finfo(averaged.dtype).tiny).log_()

@@ -38,13 +38,13 @@ Network = Callable[[Tensor], Tensor]  # images, uint8 (B, 3, H, W) → logits, f
 
 @dataclass(frozen=True)
 class Difference:
-    """How far exported logits are from the model's own: the largest difference, beside the largest logit."""
+    """Largest difference of exported logits from the model's own, and the largest logit."""
 
     largest: float
     logit: float
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return one line of text."""
         sizes = ", ".join(" × ".join(map(str, size)) for size in CHECKED)
         differ = f"largest difference from PyTorch {self.largest:.1e}, of logits up to {self.logit:.1f}"
         return f"{differ}; images (B × H × W): {sizes}"
@@ -66,14 +66,14 @@ def export_run(run: str | Path, output: str | Path = "exports") -> tuple[Path, D
         return path, verify(model, onnx_network(str(path)))
     except Exception as error:  # the runtime has kinds of its own
         path.unlink()
-        raise RunError(f"{path} was removed, it does not do what the network does: {_reason(error)}") from error
+        raise RunError(f"{path} was removed, its results differ from the network's: {_reason(error)}") from error
 
 
 def onnx_bytes(model: nn.Module, description: dict[str, Any] | None = None) -> bytes:
     """Return a model as the content of an ONNX file, weights included; the model is left as it was.
 
-    Each value of `description` becomes JSON among the file's metadata; what is not a number is null there.
-    Raises RunError where a package is missing, and with the exporter's reason where the network is in the way.
+    Each value of `description` becomes JSON among the file's metadata; NaN becomes null.
+    Raises RunError if a package is missing, or with the exporter's reason if the network cannot be exported.
     """
     try:
         import onnx  # noqa: F401
@@ -97,7 +97,7 @@ def onnx_bytes(model: nn.Module, description: dict[str, Any] | None = None) -> b
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # many kinds, by what in the network is in the way
+    except Exception as error:  # many kinds, depending on the network
         raise RunError(
             f"{type(model).__name__} cannot be exported for images of any size: {_reason(error)}. Modules in the way "
             "need a stand-in in nnti/inference/export.py"
@@ -129,7 +129,7 @@ def onnx_network(content: bytes | str) -> Network:
 
 
 def has_onnxruntime() -> bool:
-    """Return whether ONNX files can be run here."""
+    """Return whether onnxruntime is installed."""
     return importlib.util.find_spec("onnxruntime") is not None
 
 

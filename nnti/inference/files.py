@@ -1,4 +1,4 @@
-"""Segment image files, for the eye (palette PNG and colour overlay) or for Cityscapes' server (PNG of label ids)."""
+"""Segment image files, to look at (palette PNG and overlay) or for Cityscapes' server (PNG of label ids)."""
 
 import os
 import re
@@ -42,15 +42,15 @@ def predict_files(
 
     Args:
         model: any mode. checkpoint: as `nnti.models.saved.load_model` returns it beside the model.
-        images: files that Pillow reads, and folders (see `find_images`); they are read as a viewer shows them.
-        output: folder, made if need be.
+        images: files that Pillow reads, and folders (see `find_images`), read as a viewer shows them.
+        output: folder, made if needed.
         inference: windows, scales, flip; None: one pass over the whole image.
         progress: show a bar if there is more than one image.
-        compile: let `torch.compile` make the network faster for images (or windows) of the first one's size. That takes
-            a minute or two at the start, so it pays for hundreds of images.
+        compile: use `torch.compile` for images (or windows) of the first one's size. It takes a minute or two at the
+            start, so it pays for hundreds of images.
 
-    Raises DataError or SettingError before anything is written, except for an image that turns out to be damaged
-    inside: results written before it stay.
+    Raises DataError or SettingError before anything is written, except for an image with damaged content, which is
+    found when it is read.
     """
     paths = find_images(images, output)
     if format not in FORMATS:
@@ -72,9 +72,9 @@ def predict_files(
 
 
 def fitting_scale(size: tuple[int, int], experiment: dict) -> float | None:
-    """Return the factor that brings an image of `size`, in any order, to the size of the training images.
+    """Return the factor that scales an image of `size`, in any order, to the size of the training images.
 
-    None for an image up to twice as large: augmentation shows the network images of that size.
+    None for images up to twice as large, which the network knows from augmentation.
     """
     usual = training_size(experiment)
     return float(f"{usual / max(size):.2g}") if max(size) > 2 * usual else None
@@ -89,7 +89,7 @@ def training_size(experiment: dict) -> int:
 def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]:
     """Return the files among `paths` and the images below the folders among them, each once, folders sorted.
 
-    Hidden files are left out, and so are the results of an earlier call in an `output` below one of the folders. Raises
+    Hidden files are left out, and so are earlier results in an `output` below one of the folders. Raises
     DataError for a path that does not exist, a folder without images, and a file that is not an image.
     """
     found = [file for path in map(Path, paths) for file in (_below(path, output) if path.is_dir() else [path])]
@@ -119,7 +119,7 @@ def _below(folder: Path, output: Path | None) -> list[Path]:
 
 
 def _free_names(paths: list[Path]) -> list[str]:
-    """Return the stem of each path; where an earlier one has it already, the first free of `stem`_2, `stem`_3, …"""
+    """Return the stem of each path; if it is taken, the first free one of `stem`_2, `stem`_3, …"""
     names: dict[str, None] = {}
     for path in paths:
         name, number = path.stem, 2
@@ -130,7 +130,7 @@ def _free_names(paths: list[Path]) -> list[str]:
 
 
 def _cityscapes_names(paths: list[Path], checkpoint: dict, output: Path) -> list[str]:
-    """Return <city>_<sequence>_<frame> of each path; raise where the official evaluation would be misled."""
+    """Return <city>_<sequence>_<frame> of each path; raise if the official evaluation would be misled."""
     learned = checkpoint["class_names"]
     if list(learned) != list(Cityscapes.class_names):
         raise SettingError(
@@ -159,7 +159,7 @@ def _cityscapes_names(paths: list[Path], checkpoint: dict, output: Path) -> list
 
 
 def _palette_pictures(image: np.ndarray, labels: np.ndarray, palette: list[list[int]]) -> dict[str, Image.Image]:
-    """Return the class numbers as a palette picture, and their colours laid over the image, by file ending."""
+    """Return a palette picture of the class numbers and an overlay, by file ending."""
     colors = np.array(palette, dtype=np.uint8)
     mask = Image.fromarray(labels)  # mode L becomes P with its palette
     mask.putpalette(colors.flatten().tolist())

@@ -2,8 +2,8 @@
 
 This is how PSPNet's multi-scale results were made (Zhao et al., 2017, arXiv:1612.01105, section 5); its published
 evaluation moves the window by two thirds of its side. Class probabilities are averaged, never logits, whose scale
-differs from pass to pass. An image smaller than the window is one window of its own size: padding would show the
-network a border that is not there.
+differs from pass to pass. An image smaller than the window is one window of its own size: padding would add a
+border that does not exist.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ def predict(model: nn.Module, image: Tensor, inference: Inference | None = None,
     """Segment one uint8 image (3, H, W) at its own size: class numbers, uint8 (H, W), on the CPU.
 
     `inference` None is `Inference()`. `precision` is an experiment's setting; a model from `nnti.inference.deploy`,
-    which is the faster one for many images, has its own and ignores it.
+    faster for many images, has its own precision and ignores it.
     """
     images, inference = _on_device(model, image), inference or Inference()
     with evaluating(model), autocast(images.device, resolve_precision(precision, images.device)):
@@ -77,7 +77,7 @@ def windows(length: int, window: int, overlap: float) -> list[slice]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into eval mode; afterwards every part of it returns to the mode it was in."""
+    """Put a model into eval mode; restore the mode of each part afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

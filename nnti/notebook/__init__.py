@@ -1,4 +1,4 @@
-"""What notebooks show while a person is there: a dashboard of the training, an explorer of what it learned."""
+"""Interactive parts of notebooks: a dashboard of the training, an explorer of its results, a photo box."""
 
 from nnti.notebook import colab
 from nnti.notebook.dashboard import watch

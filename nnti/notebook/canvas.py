@@ -1,4 +1,4 @@
-"""A widget that lays a layer over a picture, fades it without asking the kernel, and tells which pixel was clicked."""
+"""A widget with a layer over a picture: fades in the browser, reports clicked pixels."""
 
 import io
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""What the notebooks' settings cell decides: where data, runs and figures lie, and which experiment fits this machine.
+"""Settings of the notebooks: folders of data, runs and figures, and the experiment that fits this machine.
 
-Colab forgets its disk when it disconnects. With `drive=True` what was trained lies on Google Drive, and the next
-session goes on from there; data sets and their decoded copies stay on the machine's own, fast disk.
+Colab loses its disk when it disconnects. With `drive=True` runs are kept on Google Drive, and the next session resumes
+them; data sets and their decoded copies stay on the machine's own, fast disk.
 """
 
 import os
@@ -21,11 +21,11 @@ PRESETS = ("auto", "report", "short", "miniature")
 MOUNT = "/content/drive"
 FOLDER = "MyDrive/nnti"  # below it
 
-_before: dict[str, str | None] = {}  # what the variables that `prepare` has set were without it
+_before: dict[str, str | None] = {}  # values of the variables before `prepare` set them
 
 
 def choose(name: str, preset: str = "auto") -> tuple[Experiment, str]:
-    """Return the experiment `name` as `preset` has it, and a sentence that says what was chosen and why.
+    """Return the experiment `name` for a `preset`, and a sentence that explains the choice.
 
     - 'report': as the report describes it; meant for a GPU.
     - 'short': real data, a small part of it, two epochs: `<name>_short`; a first look on a CPU.
@@ -61,7 +61,7 @@ def prepare(
 ) -> None:
     """Set `NNTI_DATA`, `NNTI_RUNS` and `NNTI_FIGURES` for this process and those that it starts; say where things lie.
 
-    May be called again with other arguments: what an earlier call has set is taken back first.
+    May be called again with other arguments: the settings of an earlier call are undone first.
 
     Args:
         data_root: a folder in which data sets are looked for first; None: where they are looked for anyway.
@@ -102,12 +102,12 @@ def _set(variable: str, value: str | Path) -> None:
 
 
 def _mount() -> Path:
-    """Mount Google Drive and return its folder nnti/, made if need be."""
+    """Mount Google Drive and return its folder nnti/, made if needed."""
     try:
         from google.colab import drive
     except ImportError:
         raise SettingError(
-            "drive=True is for Google Colab, and this is none: set drive = False. Runs lie in runs/, or where the "
+            "drive=True is for Google Colab, and this is not Colab: set drive = False. Runs lie in runs/, or where the "
             "environment variables NNTI_RUNS and NNTI_FIGURES say"
         ) from None
     try:

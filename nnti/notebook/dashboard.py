@@ -1,6 +1,6 @@
-"""Train in a notebook's cell and watch: progress, curves, predictions that get better, and a Stop button.
+"""Watch a training in its notebook cell: progress, curves, predictions, and a Stop button.
 
-Showing may cost only a small share of the training's time: the `Budget` says when it may draw again.
+Drawing may take only a small share of the time: the `Budget` says when to draw again.
 """
 
 import html
@@ -43,7 +43,7 @@ POINTS = 400  # of the line of single steps; more would not be seen
 
 
 class Budget:
-    """Says when optional work may be done, so that all of it together takes at most `share` of the time.
+    """Limits optional work to a `share` of the time.
 
     Args:
         share: of the seconds since this was made.
@@ -124,7 +124,7 @@ class Dashboard(Monitor):
     """Shows a training in the cell that runs it.
 
     Numbers follow twice a second; curves and predictions as often as SHARE of the training's time allows, and at the
-    end. Everything lives in the kernel: it goes on when the browser is closed.
+    end. Everything runs in the kernel, also when the browser is closed.
 
     Attributes: `box`, the widget; `budget`, what showing has cost.
     """
@@ -137,7 +137,7 @@ class Dashboard(Monitor):
         )
         self._title, self._numbers, self._table = (widgets.HTML() for _ in range(3))
         self._stop = widgets.Button(description="Stop", icon="stop", button_style="warning")
-        self._stop.tooltip = "End after the current step, with everything saved; run the cell again to go on"
+        self._stop.tooltip = "End after the current step, with everything saved; run the cell again to resume"
         self._curves = widgets.Image(format="png", layout=wide)
         head = widgets.HBox([self._title, self._stop], layout={"justify_content": "space-between"})
         self._pictures = widgets.HBox(layout={"align_items": "flex-start"})
@@ -175,7 +175,7 @@ class Dashboard(Monitor):
             self._draw_curves(run)
 
     def phase(self, run, text: str) -> None:
-        """Say what takes so long."""
+        """Show the current phase."""
         self._phase = text
         self._write(run)
 
@@ -266,7 +266,7 @@ def watch(run: Fit) -> Iterator[dict[str, float]]:
     validation. `run.progress` False (`fit(..., progress=False)`): nothing but the rows.
 
     Yields each epoch's row of the history. Raises TrainingStopped (a KeyboardInterrupt) after Stop or an interrupt,
-    with everything saved; the same call goes on from there.
+    with everything saved; the same call resumes the run.
     """
     spoken = run.progress and not has_widgets()
     if run.progress and not spoken:

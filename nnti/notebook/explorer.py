@@ -1,4 +1,4 @@
-"""Look at any split of a data set, and at what a trained network makes of it, image by image and pixel by pixel."""
+"""Explore a split of a data set and the predictions of a trained network, image by image and pixel by pixel."""
 
 import html
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from nnti.training.run_folder import RunFolder, find_run
 
 OFF = "#f0f0f0"
 OPACITY = {"value": 0.6, "min": 0, "max": 1, "step": 0.05, "description": "opacity"}
-EXAMPLE = 0  # the image that stands for all where nothing can be clicked
+EXAMPLE = 0  # the image shown without an interactive session
 
 
 def explore(
@@ -51,7 +51,7 @@ def explore(
         split: where to begin; None: the run's validation split.
         device: of the network.
 
-    Where nobody could click (see `nnti.progress.has_widgets`), a figure of one image.
+    Without an interactive session (see `nnti.progress.has_widgets`), a figure of one image.
     """
     views = Views(source, split, device)
     return Explorer(views).box if has_widgets() else views.figure(EXAMPLE)

@@ -1,4 +1,4 @@
-"""What can be laid over a segmented image, and the tables beside it. Arrays in, arrays and HTML out.
+"""Layers over a segmented image, and the tables beside it. Arrays in, arrays and HTML out.
 
 A layer is a map of values, uint8 (H, W), and a colour with its opacity for each value, uint8 (256, 4).
 """

@@ -1,4 +1,4 @@
-"""Upload a photo and see what a trained network makes of it."""
+"""Upload a photo and see how a trained network segments it."""
 
 import html
 import tempfile
@@ -36,8 +36,8 @@ def segment_photo(
         photo: an image file of any kind, or a uint8 image (3, H, W).
         device: of the network.
 
-    Where nobody could click (see `nnti.progress.has_widgets`), a figure of `photo`. Raises DataError for a file that
-    is no image.
+    Without an interactive session (see `nnti.progress.has_widgets`), a figure of `photo`. Raises DataError for a file
+    that is not an image.
     """
     if not isinstance(photo, Tensor) and not Path(photo).is_file():
         raise DataError(f"{photo}: there is no such file; give the path of a picture, seen from {Path.cwd()}")

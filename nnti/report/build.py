@@ -69,11 +69,11 @@ def take_run(run: RunFolder) -> list[Path]:
 def build_report(pictures: bool = False) -> list[Path]:
     """Draw the figures, write the tables and set report.pdf, from report/runs and report/complexity alone.
 
-    The same records give the same bytes.
+    The same records always give the same bytes.
 
     Args:
-        pictures: draw segmented images too, which takes data sets and checkpoints; see `render_pictures`. Without, the
-            files that are there stay as they are.
+        pictures: also draw segmented images, which needs data sets and checkpoints; see `render_pictures`. Otherwise
+            existing files are kept.
     """
     folder = report_dir()
     if not (folder / SOURCE).is_file():
@@ -97,7 +97,7 @@ def build_report(pictures: bool = False) -> list[Path]:
 
 
 def set_pdf(folder: Path) -> Path:
-    """Set report.pdf from report.typ; every font comes with Typst, so that all machines set the same pages."""
+    """Set report.pdf from report.typ; all fonts come with Typst, so every machine sets the same pages."""
     import typst
 
     source, path = folder / SOURCE, folder / PDF
@@ -197,7 +197,7 @@ def _light(path: Path) -> Path:
 
 
 def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
-    """Draw what shows several runs: Tasks II and III beside each other, the classes, and the ablations."""
+    """Draw comparisons of runs: Tasks II and III side by side, the classes, and the ablations."""
     paths = []
     compared = {title: runs[name] for title, name in COMPARED.items() if name in runs}
     if compared:
@@ -218,7 +218,7 @@ def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
 
 
 def _data(runs: Sequence[RunFolder]) -> str:
-    """Say what runs were trained and validated on."""
+    """Describe the data of runs."""
     data = [run.record()["data"] for run in runs]
     texts = [f"{one['title']}, {one['train_images']} train / {one['val_images']} val images" for one in data]
     return " and ".join(dict.fromkeys(texts))

@@ -57,7 +57,7 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "PSPNet, half size": {"": "pspnet_camvid_short"},
     },
 }
-# how a number is found in a record; None where the record does not hold it
+# how to find a number in a record; None if it is missing
 MEASURES: Mapping[str, Callable[[dict[str, Any]], float | None]] = {
     "report": lambda record: record["validation"]["report"]["mean_iou"],
     "full": lambda record: record["validation"]["full"]["mean_iou"],
@@ -211,7 +211,7 @@ def _own_networks(costs: dict[str, Any]) -> pd.DataFrame:
 
 
 def _summary(records: Records) -> pd.DataFrame:
-    """Return a row for each network that was measured: what it was trained on, and its validation mean IoU."""
+    """Return a row per measured network: its training data and validation mean IoU."""
     rows = []
     for name, record in ((name, records[name]) for name in CAMVID if name in records):
         data, model = record["data"], record["experiment"]["model"]
@@ -306,7 +306,7 @@ def _architecture(name: str) -> pd.DataFrame:
 
 
 def _records(records: Records) -> pd.DataFrame:
-    """Where every number comes from: a row per record."""
+    """Return a row per record: the source of every number."""
     return pd.DataFrame(
         {
             "record": name,
