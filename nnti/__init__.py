@@ -23,7 +23,7 @@ _HOMES = {
     "nnti.experiment": ("Experiment", "Inference", "adjust"),
     "nnti.figures.complexity": ("complexity",),
     "nnti.folders": ("list_runs",),
-    "nnti.inference.evaluate": ("baselines",),
+    "nnti.inference.evaluate": ("baselines", "evaluate"),
     "nnti.inference.image": ("predict", "probabilities"),
     "nnti.loaders": ("load_split", "train_loader"),
     "nnti.loss": ("build_loss",),

@@ -341,11 +341,27 @@ def test_an_uploaded_photo_is_segmented_and_a_file_that_is_none_is_refused(run):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_are_kept_without_outputs_in_short_cells(path):
+def test_notebooks_are_prose_and_short_cells_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert not [cell for cell in cells if cell.outputs or cell.execution_count or len(cell.source.splitlines()) > 18]
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not [cell for cell in code if cell.outputs or cell.execution_count or len(cell.source.splitlines()) > 15]
+    assert len(notebook.cells) - len(code) >= 0.8 * len(code)
+    kinds = "".join("c" if cell.cell_type == "code" else " " for cell in notebook.cells)
+    assert max(map(len, kinds.split())) == 2
+    assert len([cell for cell in code if "parameters" in cell.metadata.get("tags", ())]) == 1
     assert "widgets" not in notebook.metadata
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_begin_with_what_is_learned_and_ask_before_they_answer(path):
+    cells = nbformat.read(path, as_version=4).cells
+    learned = cells[0].source.partition("**You will learn**\n")[2].partition("\n\n")[0].splitlines()
+    assert len(learned) == 3 and all(line.startswith("- ") for line in learned)
+    asking = [number for number, cell in enumerate(cells) if "**Predict before you run" in cell.source][1:]
+    assert len(asking) >= 2 and all(cells[number + 1].cell_type == "code" for number in asking)
+    imports = [cell for cell in cells[2:] if cell.source.startswith("import ")]
+    assert len(imports) == 1 and imports[0] is cells[2]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF."""
+"""Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF, `keep` shows it too."""
 
 from nnti.figures.classes import class_frequencies, per_class_iou
 from nnti.figures.complexity import complexity_markdown, complexity_notes, complexity_table, save_complexity
@@ -9,7 +9,7 @@ from nnti.figures.networks import architecture_figure
 from nnti.figures.pictures import Classes, augmentation_gallery, colorize, overlay, segmented_photo, triptychs
 from nnti.figures.recurrence import recurrence_figure
 from nnti.figures.run import best_and_worst, comparison, render_architectures, render_run, run_title, run_triptychs
-from nnti.figures.style import folder_for, save
+from nnti.figures.style import folder_for, keep, save
 from nnti.figures.tables import as_markdown, health_table, results_table
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "feature_steps",
     "folder_for",
     "health_table",
+    "keep",
     "learning_rate",
     "overlay",
     "per_class_iou",

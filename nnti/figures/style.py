@@ -197,3 +197,9 @@ def save(figure: Figure, name: str, folder: str | Path | None = None) -> list[Pa
         with matplotlib.rc_context(STYLE):  # some settings are read only when a figure is rendered
             write_whole(paths[-1], functools.partial(figure.savefig, format=kind, dpi=DPI, metadata=metadata))
     return paths
+
+
+def keep(figure: Figure, name: str, folder: str | Path | None = None) -> Figure:
+    """Write a figure as `save` does and return it, so that a notebook's cell can end with this call and show it."""
+    save(figure, name, folder)
+    return figure

@@ -14,7 +14,7 @@ from nnti.data.voc import VOC, voc_colormap
 
 __all__ = ["CLASSES", "draw_picture", "write_miniature_voc"]
 
-VERSION = 3  # raise it when pictures change: older miniatures on disk are then drawn anew
+VERSION = 4  # raise it when pictures change: older miniatures on disk are then drawn anew
 SIZES = ((200, 160), (160, 200), (200, 140))  # width, height
 # class → where it is at home
 CLASSES = {
@@ -99,7 +99,8 @@ def _write(folder: Path, train: int, val: int) -> None:
     names = [f"2012_{number:06d}" for number in range(train + val)]
     palette, classes = voc_colormap(256).tobytes(), list(CLASSES)
     for number, name in enumerate(names):
-        image, label = draw_picture(name, classes[number % len(classes)])
+        shift = number // len(classes)  # every tenth picture, say, is not always of the same class
+        image, label = draw_picture(name, classes[(number + shift) % len(classes)])
         image.save(folder / "JPEGImages" / f"{name}.jpg", quality=92)
         label.putpalette(palette)  # turns mode L into P, the indices stay
         label.save(folder / "SegmentationClass" / f"{name}.png")
