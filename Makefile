@@ -18,8 +18,6 @@ DATA_ROOT ?=
 RESTART ?= false
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
-# threads that wait without spinning: where something else runs too, two that spin are slower than one alone
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: all setup notebooks figures report test walk bench lint format badges clean
 .DEFAULT_GOAL := all

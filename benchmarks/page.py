@@ -13,7 +13,7 @@ from nnti.figures.tables import as_markdown
 
 __all__ = ["goals", "read", "write"]
 
-ORDER = ("pipeline", "step", "metrics", "memory", "inference", "growth")
+ORDER = ("pipeline", "step", "metrics", "memory", "inference", "growth", "dashboard")
 PANEL = 2.0  # inches
 COLUMNS = 3
 
@@ -45,8 +45,9 @@ def goals(results: list[Result]) -> str:
 def _sections(results: list[Result], name: str, figure: bool):
     yield f"# Benchmarks: {name}"
     yield (
-        "Made by `make bench`. Each number comes from one run in which the variants took turns; a ratio above 1 means "
-        "faster. Nothing here was measured elsewhere or earlier, and nothing is typed in by hand."
+        "Made by `make bench`. Each section is one run, at the commit in the table below; names of functions are of "
+        "that commit. Variants that are compared took turns; a ratio above 1 means faster. Quality is read from the "
+        "records in benchmarks/runs/."
     )
     yield _markdown(_machine_rows(results))
     yield "## Goals"

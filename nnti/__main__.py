@@ -117,13 +117,13 @@ def evaluate(options: argparse.Namespace) -> None:
     argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions"),
     argument("--format", choices=FORMATS, default="palette", help="palette: classes in colour; cityscapes: label ids"),
     *INFERENCE,
-    argument("--compile", action="store_true", help="faster after a minute or two: for hundreds of images of one size"),
+    argument("--compile", action="store_true", help="slow first, then faster: for hundreds of images of one size"),
     DEVICE,
 )
 def predict(options: argparse.Namespace) -> None:
     """Segment your own pictures with a run's best checkpoint."""
     path, _, inference = _run(options)
-    from nnti.device import resolve_device
+    from nnti.device import machine_explained, resolve_device
     from nnti.inference.files import predict_files
     from nnti.models.saved import load_model
     from nnti.progress import write_line
@@ -132,8 +132,11 @@ def predict(options: argparse.Namespace) -> None:
     if inference is None:
         _advise(options, checkpoint["experiment"])  # before the work, which takes long for a large photo
     images, output, bar = options.images, options.output, not options.quiet
-    for written in predict_files(model, checkpoint, images, output, inference, options.format, bar, options.compile):
-        write_line(str(written))  # above the progress bar
+    with machine_explained():
+        for written in predict_files(
+            model, checkpoint, images, output, inference, options.format, bar, options.compile
+        ):
+            write_line(str(written))  # above the progress bar
 
 
 @command(
@@ -290,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt as error:
         print(
-            f"\n{str(error) or 'interrupted; training resumes from the last checkpoint: run the same command again'}",
+            f"\n{str(error) or 'interrupted; run the same command again'}",
             file=sys.stderr,
         )
         return INTERRUPTED
@@ -304,7 +307,7 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
 def _run(options: argparse.Namespace) -> tuple[Path, Experiment, Inference | None]:
     """Return a run's folder, its experiment, and the inference options, or None if none were given."""
     path = find_run_dir(options.run)
-    experiment = Experiment.load(path)
+    experiment = Experiment.load(path / "experiment.json")  # a folder's name may be that of a preset
     if options.crop_size is not None and not options.sliding:
         raise SettingError(f"--crop-size {options.crop_size} is the side of the windows; give --sliding as well")
     if not (options.sliding or options.scales or options.flip):
@@ -321,7 +324,8 @@ def _loaded(path: Path, device: str = "auto", split: str | None = None) -> tuple
     from nnti.models.saved import check_classes, load_model
     from nnti.training.run_folder import RunFolder
 
-    run, experiment = RunFolder(path), Experiment.load(path)
+    run = RunFolder(path)
+    experiment = run.experiment()
     model, checkpoint = load_model(run.best, resolve_device(device))
     dataset = load_split(experiment, split or experiment.val_split, experiment.val_limit)
     check_classes(checkpoint, dataset, run.best)

@@ -274,7 +274,7 @@ def _nearest(labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _blur(images: Tensor, sigmas: Tensor) -> Tensor:
     """Blur each image (3, h, w) with its own Gaussian, one axis after the other; sigma 0 changes nothing.
 
-    It sums shifted images with weights, which on a CPU is several times as fast as a grouped convolution.
+    It sums shifted images with weights, which on a CPU is faster than a grouped convolution.
     """
     if min(images.shape[-2:]) <= BLUR_RADIUS:  # too small to mirror at the border
         return images
@@ -295,8 +295,8 @@ def _blur(images: Tensor, sigmas: Tensor) -> Tensor:
 def _halve(image: Tensor) -> Tensor:
     """Average uint8 (3, H, W) over cells of 2 × 2 pixels → uint8 (3, ⌈H/2⌉, ⌈W/2⌉).
 
-    Two neighbours in a row are read as one 16-bit number, whose bytes are then added: about ten times as fast as
-    pooling in float32.
+    Two neighbours in a row are read as one 16-bit number, whose bytes are then added: faster than pooling in
+    float32.
     """
     _, height, width = image.shape
     pixels = np.pad(image.numpy(), ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")

@@ -28,7 +28,7 @@ Out of memory. What was saved (last.pt) is intact. These settings need less of i
   precision          bfloat16 or float16: smaller activations (a new run)
   model_arguments    {{"checkpoint_activations": true}} for R2U-Net: less memory, more time (a new run)
   val_size           smaller crops, if it happened in a validation (a new run); for the protocol 'full' use
-                     python -m nnti evaluate RUN --sliding
+                     evaluate and predict with --sliding
   cache=disk, num_workers=0   if the computer's memory is full (the same run resumes)"""
 WORKER = f"""\
 A process that reads data died, because the system has no memory or no shared memory left. What was saved (last.pt) is
@@ -115,7 +115,8 @@ def compiled(module: nn.Module) -> nn.Module:
     """
     if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl")):
         raise SettingError(
-            "compile=True needs a C++ compiler, and there is none here: install g++, or set compile=False"
+            "compile=True needs a C++ compiler, and there is none here: install g++, or set compile=False "
+            "(leave out --compile)"
         )
     return torch.compile(module, dynamic=False)
 

@@ -92,7 +92,7 @@ class Experiment:
         _check_fields(self)
         if self.scale[0] > self.scale[1]:
             raise SettingError(f"scale={self.scale!r}: the first number must not exceed the second")
-        if not self.name or any(sign in self.name for sign in '/\\:*?"<>|'):
+        if self.name in ("", ".", "..") or any(sign in self.name for sign in '/\\:*?"<>|'):
             raise SettingError(f"name={self.name!r}: it becomes a folder's name; use letters, digits, '-' and '_'")
         self.checkpoint_interval()
         for name in ("model_arguments", "dataset_arguments"):

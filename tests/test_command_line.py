@@ -138,16 +138,18 @@ def test_train_evaluate_predict_figures(places, capsys):
 
 
 def test_windows_scales_and_flip_are_named_beside_the_numbers(places, capsys):
-    """From training to files that Cityscapes' evaluation takes."""
+    """From training to files that Cityscapes' evaluation takes, of a run named like a preset."""
     write_cityscapes(places / "data")
-    assert main(["train", "enet_voc", "--quiet", "--run-dir", "city", "--set", "dataset=cityscapes", *SETTINGS]) == 0
+    assert (
+        main(["train", "enet_voc", "--quiet", "--run-dir", "enet_voc", "--set", "dataset=cityscapes", *SETTINGS]) == 0
+    )
     capsys.readouterr()
-    assert main(["evaluate", "city", "--quiet", "--sliding", "--scales", "0.75", "1", "--flip"]) == 0
+    assert main(["evaluate", "enet_voc", "--quiet", "--sliding", "--scales", "0.75", "1", "--flip"]) == 0
     shown = capsys.readouterr().out
     assert "full   protocol, sliding 48 × 48, overlap 0.33, scales 0.75 1, flip: loss" in shown
     assert "report" not in shown
 
-    command = ["predict", "city", str(places / "data" / "leftImg8bit"), "--quiet", "--format", "cityscapes"]
+    command = ["predict", "enet_voc", str(places / "data" / "leftImg8bit"), "--quiet", "--format", "cityscapes"]
     assert main([*command, "--output", "results", "--sliding", "--crop-size", "24", "--scales", "1", "2"]) == 0
     names = [f"{name}_pred_labelIds.png" for split in ("train", "val", "test") for name in CITYSCAPES[split]]
     assert sorted(path.name for path in Path("results").iterdir()) == sorted(names)

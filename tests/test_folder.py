@@ -252,6 +252,7 @@ def test_foreign_colours_are_named_with_their_pixels_and_the_nearest_known(tmp_p
         ({"split": "train_aug"}, "set train_split=train"),
         ({"masks": "labels"}, "lacks the folder labels (it holds images, masks); rename them, or say"),
         ({"val_share": 1.5}, "val_share=1.5: it must be a number between 0 and 1"),
+        ({"classes": "ground"}, "classes='ground': it must be a list of names"),
         ({"void": 256}, "void=256: it must be a value from 0 to 255"),
         ({"colours": [("a", 0, 0)]}, "colours, row 1 is ('a', 0, 0)"),
         ({"colours": ROWS, "void": 0}, "leave out classes= and void="),

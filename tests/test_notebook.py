@@ -286,10 +286,12 @@ def test_worst_first_is_the_order_of_the_images_mean_iou(run, model):
 def test_scores_come_from_an_analysis_that_is_there(run):
     views = Views(run, None, "cpu")
     images = [{"image": image.stem, "mean_iou": place / 10} for place, (image, _) in enumerate(views.dataset.files)]
-    run.write_analysis({"split": "val", "images": images})
+    run.write_analysis({"split": "val", "images": images, "epoch": run.record()["best_epoch"]})
     told = []
     assert views.scores(told.append) == [0.0, 0.1] and not told
     assert Views(run, "train", "cpu").scores(told.append) and "image 1 of 3" in told[0]  # of another split
+    run.write_analysis({"split": "val", "images": images, "epoch": 99})  # of a run that has improved since
+    assert run.analysis() is None
     (run.path / "analysis.json").unlink()
 
 

@@ -308,6 +308,13 @@ def test_a_run_remembers_where_each_part_of_it_was_trained_and_how_it_updates_be
     assert all(torch.equal(value, b[name]) for name, value in a.items())
 
 
+def test_a_run_goes_on_where_training_is_in_float16(two_epochs, tmp_path, monkeypatch):
+    folder = one_epoch(two_epochs.replace(precision="auto"), tmp_path / "a")
+    monkeypatch.setattr("nnti.training.loop.resolve_precision", lambda name, device: torch.float16)
+    run = train(two_epochs.replace(precision="auto"), folder.path)
+    assert run.run.finished and run.scaler.is_enabled()
+
+
 # one writer
 
 

@@ -31,9 +31,9 @@ IGNORE_INDEX = 255  # the label of void pixels in every data set, whatever the f
 
 
 class FilePairs(Sequence[tuple[Path, Path]]):
-    """A list of (image, label) paths that takes no more memory than the file names.
+    """A list of (image, label) paths that takes hardly more memory than the file names.
 
-    A list of `Path` objects would take about ten times as much, grow with use, and be copied, page by page, into every
+    A list of `Path` objects would take many times as much, grow with use, and be copied, page by page, into every
     process that reads it.
     """
 

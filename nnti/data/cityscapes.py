@@ -138,7 +138,7 @@ def _pairs(part: str, split: str, root: str | Path | None) -> list[tuple[str, st
 def _listing(folder: Path, part: str) -> dict[tuple[str, str], str]:
     """Return {(city, name of the image): file} of a split's images or labels, listing each folder once.
 
-    Paths are text: making 40,000 Path objects would be most of the work.
+    Paths are text: making a Path of each of 40,000 names takes time.
     """
     found = {}
     with os.scandir(folder) as entries:

@@ -202,6 +202,8 @@ def _encoding(
             "colours.csv, with the lines name,red,green,blue for the colours of the masks; write one of them "
             f"({describe_mask(masks[0])})"
         )
+    if not isinstance(names, Path) and (isinstance(names, str) or not all(isinstance(name, str) for name in names)):
+        raise DataError(f"classes={names!r}: it must be a list of names, such as ['road', 'sky']")
     values = [void] if isinstance(void, int) else void
     if not all(type(value) is int and 0 <= value <= 255 for value in values or ()):
         raise DataError(f"void={void!r}: it must be a value from 0 to 255, or a list of such values")

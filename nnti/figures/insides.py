@@ -125,7 +125,7 @@ def _colored(states: np.ndarray) -> tuple[list[np.ndarray], str]:
 
 def _components(source: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean (C,) and first three principal axes (C, 3) of a map (C, h, w), signs chosen by a fixed rule."""
-    values = source.flatten(1).T.double().cpu().numpy()  # (h · w, C)
+    values = source.flatten(1).T.cpu().double().numpy()  # (h · w, C)
     values = values[:: max(1, len(values) // SAMPLED)]
     mean = values.mean(axis=0)
     _, _, axes = np.linalg.svd(values - mean, full_matrices=False)
@@ -137,7 +137,7 @@ def _components(source: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def _project(map_: Tensor, basis: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Return the components (h, w, 3) of a map (C, h, w)."""
     mean, axes = basis
-    return (map_.permute(1, 2, 0).double().cpu().numpy() - mean) @ axes
+    return (map_.permute(1, 2, 0).cpu().double().numpy() - mean) @ axes
 
 
 def _stretched(pixels: np.ndarray, image: Tensor) -> np.ndarray:

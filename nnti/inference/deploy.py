@@ -1,4 +1,4 @@
-"""Prepare a trained network for segmenting many images: the same predictions, faster.
+"""Prepare a trained network for segmenting many images: the same network, usually faster.
 
 Batch normalisation, in eval mode a factor and an offset per channel, is folded into the convolution before it. Weights
 and activations are kept in bfloat16, if that is the precision, and channels last; autocast would convert them between
@@ -25,8 +25,8 @@ def deploy(model: nn.Module, precision: str = "auto", *, compile: bool = False) 
     Args:
         model: images (B, 3, H, W) → logits (B, C, H, W) in eval mode.
         precision: an experiment's setting.
-        compile: apply `torch.compile` at the first images, which takes a minute. Images of any other shape run
-            uncompiled: each further shape would take another minute.
+        compile: apply `torch.compile` at the first images, which takes up to a minute. Images of any other shape run
+            uncompiled: each further shape would take as long.
     """
     dtype = resolve_precision(precision, next(model.parameters()).device)
     return Deployed(fold_batch_norms(model), dtype, compile)

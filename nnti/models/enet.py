@@ -83,7 +83,7 @@ class PReLU(nn.PReLU):
     """max(x, 0) + w · min(x, 0) with one learned w per channel; (B, C, H, W) → the same.
 
     In training on a CPU, x is mixed with its own ReLU: the same values and gradients as PyTorch's operator, whose
-    backward pass is slow there because it is not vectorised. Without a backward pass PyTorch's is the faster one.
+    backward pass is slow there because it is not vectorised.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
     if not path.exists():
         raise RunError(
             f"{path} does not exist: weights stay where a run was trained, and only its record is committed. Train it: "
-            f"python -m nnti train {path.resolve().parent.name}"
+            f"python -m nnti train {path.parent}"
         )
     try:
         with zipfile.ZipFile(path) as archive:

@@ -29,7 +29,7 @@ def choose(name: str, preset: str = "auto") -> tuple[Experiment, str]:
 
     - 'report': as the report describes it; meant for a GPU.
     - 'short': real data, a small part of it, two epochs: `<name>_short`; a first look on a CPU.
-    - 'miniature': the drawn miniature data set: `<name>_miniature`; two minutes on a CPU, no download.
+    - 'miniature': the drawn miniature data set: `<name>_miniature`; meant for a CPU, no download.
     - 'auto': 'report' where the data and a GPU are here, 'short' where the data is, else 'miniature'.
     """
     if preset not in PRESETS:

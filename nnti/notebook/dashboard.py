@@ -79,7 +79,7 @@ class Budget:
 class LiveCurves:
     """Loss (of single steps, of training and validation) and mean IoU over epochs.
 
-    The figure is made once and only its lines change, which makes drawing several times cheaper.
+    The figure is made once and only its lines change, which makes drawing cheaper.
     """
 
     @matplotlib.rc_context(STYLE)
@@ -150,6 +150,8 @@ class Dashboard(Monitor):
     def begin(self, run) -> None:
         """Show what is known before the first step."""
         experiment, self._began, self._images = run.experiment, time.perf_counter(), 0
+        if run.device.type == "cuda":  # else the peak would be that of an earlier run in the same kernel
+            torch.cuda.reset_peak_memory_stats(run.device)
         self._live, self._snapshots = LiveCurves(experiment), Snapshots(run.val_data, experiment)
         self._stop.on_click(lambda _: self._ask_to_stop(run))
         self._epochs.max, self._steps.max = experiment.epochs, len(run.loader)

@@ -189,7 +189,7 @@ def _gallery(run: RunFolder):
 
 
 def _light(path: Path) -> Path:
-    """Write a JPEG of a picture for the PDF, which would be three times as large with the PNGs."""
+    """Write a JPEG of a picture for the PDF, which would be much larger with the PNGs."""
     light = report_dir() / "pictures" / f"{path.stem}.jpg"
     light.parent.mkdir(exist_ok=True)
     Image.open(path).convert("RGB").save(light, quality=QUALITY, optimize=True)

@@ -315,7 +315,7 @@ def _records(records: Records) -> pd.DataFrame:
             "seed": str(record["seed"]),
             "device": f"{readable_device(record['device'])}, {record['precision']}",
             "PyTorch": record["versions"]["torch"],
-            "commit": record["commit"][:10],
+            "commit": (record["commit"] or "–")[:10],
             "command": command_of(name, record),
         }
         for name, record in sorted(records.items())

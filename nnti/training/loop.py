@@ -81,7 +81,7 @@ class Fit:
             check_data(self.run, saved, self.train_data, self.val_data)
         self.loader = train_loader(experiment, self.train_data, self.device, self.world.rank, self.world.size)
 
-        torch.backends.cudnn.deterministic = True  # the same seed gives the same numbers
+        torch.backends.cudnn.deterministic = True  # fewer differences between two runs with one seed
         self.model = self._build_model(pretrained=saved is None and self.world.main)
         with self.world.first_of_machine_first():
             for dataset in (self.train_data, self.val_data):
@@ -332,7 +332,8 @@ class Fit:
     def _restore(self, saved: dict[str, Any]) -> None:
         load_weights(self.model, saved["model"], self.run.last)
         self.optimizer.load_state_dict(for_this_machine(saved["optimizer"], self.optimizer))
-        self.scaler.load_state_dict(saved["scaler"])
+        if saved["scaler"]:  # empty where the run did not need float16 so far
+            self.scaler.load_state_dict(saved["scaler"])
         self.state.restore(saved, self.world, Partial.empty(self.train_data, self.device))
         if self.world.main:
             place = self.state.place(self.experiment.epochs, len(self.loader))

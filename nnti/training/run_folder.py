@@ -82,9 +82,10 @@ class RunFolder:
             ) from error
 
     def analysis(self) -> dict[str, Any] | None:
-        """Read the results of `python -m nnti analyze`; None if not analysed yet."""
+        """Read the results of `python -m nnti analyze`; None if the best epoch has not been analysed."""
         path = self.path / ANALYSIS
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return found if found and found["epoch"] == self.record()["best_epoch"] else None
 
     @property
     def finished(self) -> bool:

@@ -36,6 +36,6 @@ def _write(folder: Path, counts: dict[str, int]) -> None:
             for part in (images, truth):
                 part.mkdir(parents=True, exist_ok=True)
             image, ids, instances = draw_street(name, FEATURES[number % len(FEATURES)])
-            image.save(images / f"{name}_leftImg8bit.png", compress_level=3)  # twice as fast as 6
+            image.save(images / f"{name}_leftImg8bit.png", compress_level=3)  # faster than 6
             for kind, array in (("labelIds", ids), ("instanceIds", instances), ("color", colours[ids])):
                 Image.fromarray(array).save(truth / f"{name}_gtFine_{kind}.png")
