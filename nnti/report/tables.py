@@ -43,7 +43,7 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "normalization": {
         "CamVid, 64 to 1024 channels": {"shared": "r2unet_camvid_short", "per step": "r2unet_camvid_per_step_short"},
         "CamVid, 16 to 256 channels": {"shared": "r2unet_camvid_narrow", "per step": "r2unet_camvid_narrow_per_step"},
-        "rendered miniature, 8 to 128 channels": {
+        "drawn miniature, 8 to 128 channels": {
             "shared": "r2unet_cityscapes_miniature",
             "per step": "r2unet_cityscapes_per_step_miniature",
         },
