@@ -14,9 +14,9 @@ from nnti.models.saved import load_checkpoint
 from nnti.training.loop import Fit, fit
 
 TOP = Path(__file__).resolve().parent.parent
-# a server process that has imported everything: each training is a fresh copy of it, started in a moment
+# a server process that has imported everything, also what optimisers import: each training is a copy of it
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnti.training.loop", "nnti.__main__", "pytest", "scipy.io"])
+SERVER.set_forkserver_preload(["nnti.training.loop", "nnti.__main__", "pytest", "scipy.io", "torch._dynamo"])
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # the networks here are tiny: threads would wait for each other longer than they compute
@@ -80,3 +80,17 @@ def same_weights(one: Fit, other: Fit) -> bool:
     """Whether two runs have arrived at the same bits."""
     a, b = (load_checkpoint(run.run.last)["model"] for run in (one, other))
     return all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def timeless(value):
+    """Leave out what was measured with a clock."""
+    if isinstance(value, list):
+        return [timeless(item) for item in value]
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if "second" not in key}
+    return value
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of each file in a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import contents
 
 from nnti import published
 from nnti.__main__ import main
@@ -33,10 +34,6 @@ METRICS = {"Dice (= F1)": "dice", "mean IoU": "mean_iou", "pixel accuracy": "pix
 def table(name: str) -> list[dict[str, str]]:
     with open(REPORT / "tables" / f"{name}.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 @pytest.fixture
