@@ -298,7 +298,7 @@ def test_damaged_missing_and_turned_files_are_named(tmp_path):
     ],
 )
 def test_a_file_that_cannot_be_the_label_is_named(root, name, label, message):
-    {"voc": layouts.write_voc, "camvid": layouts.write_camvid, "cityscapes": layouts.write_cityscapes}[name](root)
+    layouts.WRITERS[name](root)
     dataset = load_dataset(name, "train")
     path = dataset.files[0][1]
     layouts.save_image(path, label)
@@ -330,7 +330,7 @@ def closed_to_others(path: Path):
 def test_what_may_not_be_read_is_named_and_hides_no_other_folder(monkeypatch, name, place):
     with tempfile.TemporaryDirectory() as folder:  # unlike tmp_path, one that every user may enter
         Path(folder).chmod(0o755)
-        top = {"voc": layouts.write_voc, "folder": layouts.write_folder}[name](Path(folder, "data"))
+        top = layouts.WRITERS[name](Path(folder, "data"))
         layouts.write_camvid(Path(folder, "good", "camvid"))
         monkeypatch.setenv("NNTI_DATA", f"{top}{os.pathsep}{folder}/good")
         with closed_to_others(top / place):

@@ -49,6 +49,11 @@ def model(run):
     return load_model(run.best, torch.device("cpu"))[0]
 
 
+@pytest.fixture
+def explorer(run) -> Explorer:
+    return Explorer(Views(run, None, "cpu"))
+
+
 def picture(content: bytes, mode: str = "RGBA") -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).convert(mode))
 
@@ -190,8 +195,7 @@ def test_layers_show_the_chosen_classes_and_never_call_void_wrong(tiny):
 # the explorer
 
 
-def test_the_explorer_shows_what_the_network_makes_of_a_run_s_images(run, model):
-    explorer = Explorer(Views(run, None, "cpu"))
+def test_the_explorer_shows_what_the_network_makes_of_a_run_s_images(explorer, model):
     data = explorer.views.dataset
     image, truth = data[0]
     assert set(explorer.splits.options) >= {"train", "val"} and explorer.splits.value == "val"
@@ -218,8 +222,7 @@ def test_the_explorer_shows_what_the_network_makes_of_a_run_s_images(run, model)
     assert f"mean IoU {matrix.compute()['mean_iou']:.3f}" in said(explorer.box)
 
 
-def test_a_clicked_pixel_tells_its_class_and_probabilities(run, model):
-    explorer = Explorer(Views(run, None, "cpu"))
+def test_a_clicked_pixel_tells_its_class_and_probabilities(explorer, model):
     data = explorer.views.dataset
     image, truth = data[0]
     assert "Click a pixel" in said(explorer.box)

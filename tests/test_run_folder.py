@@ -27,6 +27,7 @@ KILLS = int(os.environ.get("NNTI_KILLS", 3))  # 20 make a thorough check
 
 @pytest.fixture
 def tiny(tiny) -> Experiment:
+    """Two epochs, saved after every second step."""
     return tiny.replace(epochs=2, checkpoint_every="2 steps")
 
 
