@@ -1,6 +1,8 @@
-"""Settings of the whole suite."""
+"""Settings of the whole suite, folders of a test's own, and the small training that many tests share."""
 
+import multiprocessing
 import os
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -8,6 +10,13 @@ import torch
 from layouts import write_voc
 
 from nnti.experiment import Experiment
+from nnti.models.saved import load_checkpoint
+from nnti.training.loop import Fit, fit
+
+TOP = Path(__file__).resolve().parent.parent
+# a server process that has imported everything, also what optimisers import: each training is a copy of it
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["nnti.training.loop", "nnti.__main__", "pytest", "scipy.io", "torch._dynamo"])
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # the networks here are tiny: threads would wait for each other longer than they compute
@@ -22,19 +31,66 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _decoded_copies_in_a_folder_of_their_own(tmp_path_factory):
-    """Data sets that tests make are not worth keeping in the project's cache."""
+def _environment(tmp_path_factory):
+    """Processes that tests start find this checkout; copies of tests' data sets stay out of the project's cache."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TOP), os.environ.get("PYTHONPATH")]))
+    os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["NNTI_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch) -> Experiment:
-    """Three epochs of five steps with a small R2U-Net: five training and two validation images in VOC's layout."""
-    write_voc(tmp_path / "data")
-    for name in ("data", "runs", "cache"):
+def places(tmp_path, monkeypatch) -> Path:
+    """The working directory: an empty folder that data, runs, figures and decoded copies belong into."""
+    for name in ("data", "runs", "figures", "cache"):
         monkeypatch.setenv(f"NNTI_{name.upper()}", str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(places) -> Experiment:
+    """Three epochs of five steps with a small R2U-Net: five training and two validation images in VOC's layout."""
+    write_voc(places / "data")
     return Experiment(
         name="tiny", model="r2unet", model_arguments={"widths": [4, 6]}, train_split="trainval", batch_size=1, epochs=3,
         val_every=1, base_size=64, crop_size=32, val_size=32, precision="float32", device="cpu", cache="none",
         checkpoint_every=None, num_workers=0,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture
+def whole(tiny, module_folder) -> Fit:
+    """`tiny` trained without a break, once for all tests of a file: a finished run is not trained again."""
+    return train(tiny, module_folder)
+
+
+def train(experiment: Experiment, folder: Path | None = None, **options) -> Fit:
+    """Train to the end."""
+    run = fit(experiment, folder, progress=False, **options)
+    list(run)
+    return run
+
+
+def same_weights(one: Fit, other: Fit) -> bool:
+    """Whether two runs have arrived at the same bits."""
+    a, b = (load_checkpoint(run.run.last)["model"] for run in (one, other))
+    return all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def timeless(value):
+    """Leave out what was measured with a clock."""
+    if isinstance(value, list):
+        return [timeless(item) for item in value]
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if "second" not in key}
+    return value
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of each file in a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}

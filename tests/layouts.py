@@ -177,6 +177,9 @@ def own_label(name: str) -> np.ndarray:
     return draw_label(name, 3, 255)
 
 
+WRITERS = {"voc": write_voc, "camvid": write_camvid, "cityscapes": write_cityscapes, "folder": write_folder}
+
+
 def sbd_label(name: str) -> np.ndarray:
     """SBD's label differs from VOC's of the same image, and has no void."""
     return draw_label(name, 21, None, "sbd")

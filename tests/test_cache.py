@@ -166,10 +166,3 @@ def test_auto_goes_by_what_is_free(root, monkeypatch, capsys, disk, memory, expe
     monkeypatch.setattr(cache, "free_memory", lambda: memory)
     assert attach_cache(CamVid("train", root), "auto") == expected
     assert f"cache '{expected}'" in capsys.readouterr().out
-
-
-def test_a_missing_file_is_named(root):
-    dataset = CamVid("train", root)
-    dataset.files[1][1].unlink()
-    with pytest.raises(DataError, match=dataset.files[1][1].name):
-        attach_cache(dataset, "disk", progress=False)

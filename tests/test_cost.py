@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from nnti.inference.speed import measure_latency
-from nnti.models import Block, ENet, R2UNet, count_parameters
+from nnti.models import ENet, R2UNet, count_parameters
 from nnti.models.cost import (
     COUNTED,
     checkpoint_bytes,
@@ -17,6 +17,7 @@ from nnti.models.cost import (
     sgd,
     weight_bytes,
 )
+from nnti.models.r2unet import RecurrentConv
 
 HEIGHT, WIDTH = 6, 10
 
@@ -37,23 +38,6 @@ class Chain(nn.Module):
         return x
 
 
-class Twice(nn.Module):
-    """One convolution that is applied two times, and a block row for each part."""
-
-    def __init__(self):
-        super().__init__()
-        self.enter, self.norm, self.again = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1)
-        self.unused = nn.Conv2d(4, 4, 1)
-
-    def forward(self, x):
-        return self.again(self.again(self.norm(self.enter(x))))
-
-    def blocks(self):
-        yield Block("", "enter", "", self.norm, (), (self.enter,))
-        yield Block("", "again", "", self.again)
-        yield Block("", "unused", "", self.unused)
-
-
 def memory(model, size=(32, 32), batch_size=2, precision="float32", **options) -> int:
     return measure_training_memory(model, size, batch_size, "cpu", precision=precision, **options).peak
 
@@ -70,16 +54,11 @@ def memory(model, size=(32, 32), batch_size=2, precision="float32", **options) -
         (nn.ConvTranspose2d(3, 5, 2, stride=2), HEIGHT * WIDTH * 3 * 5 * 4),
         (nn.Sequential(nn.Flatten(), nn.Linear(3 * HEIGHT * WIDTH, 7)), 3 * HEIGHT * WIDTH * 7),
         (nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 3, 1)), HEIGHT * WIDTH * (6 + 6)),
+        (RecurrentConv(3, 2, "shared"), 3 * HEIGHT * WIDTH * 3 * 3 * 9),  # one convolution that runs three times
     ],
 )
 def test_multiply_adds_are_those_counted_by_hand(model, expected):
     assert count_operations(model, (HEIGHT, WIDTH)).multiply_adds == expected
-
-
-def test_blocks_are_counted_as_often_as_they_run():
-    counted, pixels = count_operations(Twice(), (HEIGHT, WIDTH)), HEIGHT * WIDTH
-    assert counted.per_block == {"enter": pixels * 12, "again": 2 * pixels * 4 * 4 * 9, "unused": 0}
-    assert counted.multiply_adds == sum(counted.per_block.values())
 
 
 def test_enet_costs_what_its_paper_says_and_is_left_as_it_was():

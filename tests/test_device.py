@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from nnti.device import (
-    autocast,
     commit,
     compiled,
     device_name,
@@ -20,7 +19,6 @@ CPU = torch.device("cpu")
 
 def test_a_device_that_is_not_there_is_named_with_the_way_out():
     assert resolve_device("cpu") == CPU
-    assert resolve_device().type in ("cuda", "mps", "cpu")
     for name in ("cuda:99", "gpu"):
         with pytest.raises(SettingError, match=f"device='{name}' cannot be used here .*'auto' or 'cpu'"):
             resolve_device(name)
@@ -29,10 +27,6 @@ def test_a_device_that_is_not_there_is_named_with_the_way_out():
 def test_precision_is_what_the_setting_or_the_device_says():
     assert resolve_precision("float16", CPU) == torch.float16
     assert resolve_precision("auto", CPU) in (torch.bfloat16, torch.float32)
-    with autocast(CPU, torch.bfloat16):
-        assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == torch.bfloat16
-    with autocast(CPU, torch.float32):
-        assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == torch.float32
 
 
 def test_a_record_can_name_the_machine(monkeypatch, tmp_path):
@@ -71,9 +65,8 @@ def test_what_the_machine_refuses_names_the_settings_to_change(error, message):
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("Caught RuntimeError in DataLoader worker process 0."), DataError("out of memory.png is damaged"),
-     KeyboardInterrupt(), FloatingPointError("not finite"), RuntimeError("The size of tensor a (3) must match")],
-)  # fmt: skip
+    [DataError("out of memory.png is damaged"), KeyboardInterrupt(), RuntimeError("The size of tensor a must match")],
+)
 def test_other_errors_pass_unchanged(error):
     with pytest.raises(type(error)) as caught, machine_explained():
         raise error

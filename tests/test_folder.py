@@ -19,14 +19,6 @@ from nnti.models.saved import load_model
 from nnti.training.loop import fit
 
 
-@pytest.fixture
-def places(tmp_path, monkeypatch) -> Path:
-    for name in ("data", "runs", "cache"):
-        monkeypatch.setenv(f"NNTI_{name.upper()}", str(tmp_path / name))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def mask_path(root: Path, name: str) -> Path:
     return root / "masks" / f"{name}.png"
 

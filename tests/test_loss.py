@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from nnti.loss import CrossEntropy, enet_class_weights
-from nnti.models.blocks import Outputs, most_likely
+from nnti.models.blocks import most_likely
 
 WEIGHTS = np.array([1.0, 0.5, 2.0, 1.5, 3.0])
 
@@ -39,15 +39,6 @@ def test_value_gradient_and_prediction_are_those_of_the_whole_batch(label, class
     assert loss.mean.item() == pytest.approx(expected.item(), rel=1e-5)
     assert torch.allclose(small.grad, whole.grad, rtol=1e-4, atol=1e-8)
     assert torch.equal(loss.prediction.long(), grow(whole).argmax(1))
-
-
-def test_an_auxiliary_head_of_another_size_adds_its_share(label):
-    main, second = logits(3, 5, 24, 40), logits(3, 5, 6, 10, seed=1).requires_grad_()
-    loss = CrossEntropy(auxiliary_weight=0.4)(Outputs(main, second), label)
-    share = F.cross_entropy(grow(second), label, ignore_index=255)
-    assert (loss.objective - loss.mean).item() == pytest.approx(0.4 * share.item(), rel=1e-5)
-    loss.objective.backward()
-    assert second.grad.any()
 
 
 def test_bfloat16_logits_are_summed_in_float32(label):

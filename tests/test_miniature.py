@@ -14,8 +14,6 @@ from PIL import Image
 
 from nnti.data import VOC, Cityscapes
 from nnti.data.miniature import write_miniature_cityscapes, write_miniature_voc
-from nnti.data.miniature.sprites import GLYPHS, cut_sheet
-from nnti.data.miniature.streets import THINGS
 from nnti.errors import DataError
 
 WRITERS = {"voc": write_miniature_voc, "cityscapes": write_miniature_cityscapes}
@@ -123,13 +121,3 @@ def test_cityscapes_has_the_names_modes_ids_and_colours_of_the_original(folders)
         assert counts[name2label[name].id] > 0, name
     ignored = sum(counts[label.id] for label in labels if label.id >= 0 and label.ignoreInEval)
     assert 0.03 < ignored / counts.sum() < 0.25
-
-
-def test_the_sheet_holds_every_sprite():
-    sprites = cut_sheet()
-    assert {kind for kind, _, _ in THINGS.values()} | set(DRAWN) <= set(GLYPHS)
-    for name, glyphs in GLYPHS.items():
-        assert len(sprites[name]) == len(glyphs.split())
-        for sprite in sprites[name]:
-            assert sprite.mode == "RGBA" and min(sprite.size) > 40
-            assert np.asarray(sprite)[..., 3].mean() > 40  # something is drawn there

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from nnti.errors import SettingError, WeightsError
-from nnti.experiment import Experiment
 from nnti.loss import CrossEntropy
 from nnti.models import (
     ENet,
@@ -22,11 +21,10 @@ from nnti.models import (
     final_logits,
     trace,
 )
-from nnti.models.blocks import batch_norms, frozen_statistics, most_likely
+from nnti.models.blocks import batch_norms, frozen_statistics, watched
 from nnti.models.enet import PReLU
 from nnti.models.pspnet import PyramidPooling
 from nnti.models.r2unet import RecurrentConv, RecurrentResidualUnit
-from nnti.training.optimizer import build_optimizer
 
 VARIANTS = [
     ("enet", {}),
@@ -45,14 +43,10 @@ def model(request) -> nn.Module:
 
 def maps_of(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """The map that each block of a model gives in training mode."""
-    seen, hooks = {}, []
-    for block in model.blocks():
-        hook = block.module.register_forward_hook(lambda _, __, out, name=block.name: seen.update({name: out}))
-        hooks.append(hook)
-    with torch.no_grad():
+    modules = {block.name: block.module for block in model.blocks()}
+    with torch.no_grad(), watched(modules) as calls:
         model.train()(images)
-    for hook in hooks:
-        hook.remove()
+    seen = {name: out for name, (_, out) in calls.items()}
     first = {name: out[-1] if isinstance(out, list) else out for name, out in seen.items()}
     return {name: out[0] if isinstance(out, tuple) else out for name, out in first.items()}
 
@@ -154,15 +148,6 @@ def test_learns_to_tell_two_halves_apart(model):
 def test_impossible_arguments_are_refused_with_the_fix(build, message):
     with pytest.raises(SettingError, match=message):
         build()
-
-
-def test_the_most_likely_class_is_argmax_and_the_first_of_equals():
-    logits = torch.randn(2, 21, 13, 17)
-    assert torch.equal(most_likely(logits).long(), logits.argmax(1))
-    assert torch.equal(most_likely(logits.contiguous(memory_format=torch.channels_last)).long(), logits.argmax(1))
-    ties = torch.randint(0, 3, (2, 5, 9, 9)).float()
-    first = (ties == ties.amax(1, keepdim=True)).long().argmax(1)
-    assert torch.equal(most_likely(ties).long(), first)
 
 
 # ENet
@@ -316,15 +301,6 @@ def test_the_auxiliary_head_is_for_training_and_adds_its_weights_alone():
     assert torch.equal(without.eval()(images), model.eval()(images))
     with pytest.raises(ValueError, match="at least 2 images.*batch_size"):
         model.train()(images[:1])
-
-
-def test_the_backbone_learns_at_a_tenth_of_the_rate():
-    model = PSPNet(5, "resnet10t")
-    optimizer = build_optimizer(Experiment(model="pspnet", learning_rate=0.01), model)
-    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    assert len(rates) == len(list(model.parameters()))
-    assert {rates[id(p)] for p in model.backbone.parameters()} == {0.001}
-    assert {rates[id(p)] for name, p in model.named_parameters() if not name.startswith("backbone")} == {0.01}
 
 
 @pytest.mark.parametrize("backbone", ["resnet26d", "mobilenetv3_small_050"])

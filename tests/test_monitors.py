@@ -6,20 +6,19 @@ import sys
 
 import numpy as np
 import pytest
-import torch
+from conftest import same_weights, train
 from layouts import save_image
 from PIL import Image
 
 from nnti.data import VOC
 from nnti.models import build_model
-from nnti.models.saved import load_checkpoint
 from nnti.training.loop import fit
 from nnti.training.monitors import LONGEST, Monitor, Snapshots
 
 
 @pytest.fixture
-def two_epochs(tiny):
-    """Of two steps each."""
+def tiny(tiny):
+    """Two epochs of two steps."""
     return tiny.replace(epochs=2, batch_size=2)
 
 
@@ -45,8 +44,8 @@ class Events(Monitor):
         self.told.append("end")
 
 
-def test_monitors_are_told_everything_in_order(two_epochs):
-    run, events = fit(two_epochs, progress=False), Events()
+def test_monitors_are_told_everything_in_order(tiny):
+    run, events = fit(tiny, progress=False), Events()
     run.monitors.members.append(events)
     list(run)
     validation = ["validation, report protocol", ""]
@@ -58,12 +57,12 @@ def test_monitors_are_told_everything_in_order(two_epochs):
     ]  # fmt: skip
 
 
-def test_a_monitor_that_fails_is_dropped_and_the_training_goes_on(two_epochs):
+def test_a_monitor_that_fails_is_dropped_and_the_training_goes_on(tiny):
     class Broken(Monitor):
         def step(self, run, loss):
             raise OSError("the browser is gone")
 
-    run, events = fit(two_epochs, progress=False), Events()
+    run, events = fit(tiny, progress=False), Events()
     run.monitors.members += [Broken(), events]
     with pytest.warns(UserWarning, match="Broken .*OSError"):
         assert len(list(run)) == 2
@@ -71,8 +70,8 @@ def test_a_monitor_that_fails_is_dropped_and_the_training_goes_on(two_epochs):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_end_is_told_where_the_loop_is_left_or_fails(two_epochs, fails):
-    run, events = fit(two_epochs, progress=False), Events()
+def test_end_is_told_where_the_loop_is_left_or_fails(tiny, fails):
+    run, events = fit(tiny, progress=False), Events()
     run.monitors.members.append(events)
     rows = iter(run)
     next(rows)
@@ -85,27 +84,25 @@ def test_end_is_told_where_the_loop_is_left_or_fails(two_epochs, fails):
     assert events.told[-1] == "end" and events.told.count("end") == 1
 
 
-def test_snapshots_are_small_and_leave_the_model_as_it_was(two_epochs):
+def test_snapshots_are_small_and_leave_the_model_as_it_was(tiny):
     data = VOC("val")
     for path, values in zip(data.files[0], (np.zeros((600, 1000, 3)), np.full((600, 1000), 7)), strict=True):
         if values.ndim == 2:
             values[:, 500:] = 255
         save_image(path, values.astype(np.uint8))
     model = build_model("r2unet", 21, {"widths": [4, 6]}).train()
-    image, truth, prediction = Snapshots(data, two_epochs).take(model)[0]
+    image, truth, prediction = Snapshots(data, tiny).take(model)[0]
     assert image.shape == truth.shape == prediction.shape == (288, LONGEST, 3)
     assert (truth[:, :240] == data.palette[7]).all() and (truth[:, 240:] == data.void_color).all()
     assert all(module.training for module in model.modules())
 
 
-def test_tensorboard_has_every_column_and_pictures_and_no_step_twice(two_epochs, tmp_path):
+def test_tensorboard_has_every_column_and_pictures_and_no_step_twice(tiny, tmp_path, whole):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    list(plain := fit(two_epochs, tmp_path / "plain", progress=False))
-    experiment = two_epochs.replace(tensorboard=True)
+    experiment = tiny.replace(tensorboard=True)
     next(iter(fit(experiment, tmp_path / "board", progress=False)))  # left after the first epoch
-    list(run := fit(experiment, tmp_path / "board", progress=False))
-    weights, watched = (load_checkpoint(folder.run.last)["model"] for folder in (plain, run))
-    assert all(torch.equal(value, watched[name]) for name, value in weights.items())
+    run = train(experiment, tmp_path / "board")
+    assert same_weights(whole, run)
 
     events = accumulator.EventAccumulator(str(tmp_path / "board" / "tensorboard"), size_guidance={"images": 0})
     events.Reload()
@@ -122,9 +119,9 @@ def test_tensorboard_has_every_column_and_pictures_and_no_step_twice(two_epochs,
     assert len(list((tmp_path / "board" / "tensorboard").iterdir())) == 1  # nothing of the earlier run is left
 
 
-def test_without_tensorboard_a_warning_and_nothing_else(two_epochs, monkeypatch):
+def test_without_tensorboard_a_warning_and_nothing_else(tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where the package is not installed
-    run = fit(two_epochs.replace(tensorboard=True), progress=False)
+    run = fit(tiny.replace(tensorboard=True), progress=False)
     with pytest.warns(UserWarning, match="pip install tensorboard"):
         assert len(list(run)) == 2
     assert run.run.finished and not (run.run.path / "tensorboard").exists()

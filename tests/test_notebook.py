@@ -11,53 +11,37 @@ import numpy as np
 import papermill
 import pytest
 import torch
+from conftest import same_weights, timeless, train
 from jupyter_client.manager import start_new_kernel
-from layouts import write_voc
 from matplotlib.figure import Figure
 from PIL import Image
 
 from nnti.data import VOC
 from nnti.errors import DataError
-from nnti.experiment import Experiment
 from nnti.inference.image import predict, probabilities
 from nnti.metrics import ConfusionMatrix
-from nnti.models.saved import load_checkpoint, load_model
+from nnti.models.saved import load_model
 from nnti.notebook import explore, segment_photo, watch
 from nnti.notebook.dashboard import Budget, Dashboard
 from nnti.notebook.explorer import Explorer, Views
 from nnti.notebook.layers import Segmented, class_layer, error_layer, share_layer
 from nnti.notebook.photo import LONGEST, PhotoBox
-from nnti.progress import answering, has_widgets
+from nnti.progress import has_widgets
 from nnti.training.loop import fit
 from nnti.training.monitors import Monitor
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("task*.ipynb"))
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """Five training and two validation images in VOC's layout; two epochs of two steps."""
-    folder = tmp_path_factory.mktemp("notebook")
-    write_voc(folder / "data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NNTI_DATA", str(folder / "data"))
-        yield Experiment(
-            name="tiny", train_split="trainval", batch_size=2, epochs=2, val_every=1, base_size=64, crop_size=48,
-            val_size=32, precision="float32", device="cpu", cache="none",
-        )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def trained(tiny, tmp_path_factory):
-    """A training that nobody watched."""
-    run = fit(tiny, tmp_path_factory.mktemp("trained"), progress=False)
-    list(run)
-    return run
+@pytest.fixture
+def tiny(tiny):
+    """Two epochs of two steps."""
+    return tiny.replace(batch_size=2, epochs=2)
 
 
 @pytest.fixture
-def run(trained):
-    return trained.run
+def run(whole):
+    return whole.run
 
 
 @pytest.fixture
@@ -65,9 +49,9 @@ def model(run):
     return load_model(run.best, torch.device("cpu"))[0]
 
 
-def same_weights(one, other) -> bool:
-    models = [load_checkpoint(run.run.last)["model"] for run in (one, other)]
-    return all(torch.equal(value, models[1][name]) for name, value in models[0].items())
+@pytest.fixture
+def explorer(run) -> Explorer:
+    return Explorer(Views(run, None, "cpu"))
 
 
 def picture(content: bytes, mode: str = "RGBA") -> np.ndarray:
@@ -114,14 +98,6 @@ def test_widgets_are_for_cells_that_a_person_runs(person):
     assert [message["content"]["text"] for message in out if message["msg_type"] == "stream"] == [f"{person}\n"]
 
 
-def test_without_a_kernel_answering_does_no_harm():
-    button, clicked = ipywidgets.Button(), []
-    answering(button)
-    button.on_click(clicked.append)
-    button.click()
-    assert clicked == [button]
-
-
 def test_watch_is_a_bar_of_text_and_a_line_per_validation_where_nobody_looks(tiny, tmp_path, capsys):
     rows = list(watch(fit(tiny, tmp_path)))
     printed = capsys.readouterr()
@@ -134,18 +110,17 @@ def test_watch_is_a_bar_of_text_and_a_line_per_validation_where_nobody_looks(tin
 # the dashboard
 
 
-def test_the_dashboard_shows_the_training_and_changes_nothing_in_it(tiny, trained, tmp_path):
+def test_the_dashboard_shows_the_training_and_changes_nothing_in_it(tiny, whole, tmp_path):
     board = Dashboard()
     watched = fit(tiny, tmp_path).watched_by(board)
     list(watched)
-    plain, seen = ([{k: v for k, v in row.items() if "seconds" not in k} for row in r.rows] for r in (trained, watched))
-    assert repr(plain) == repr(seen)  # NaN is not equal to itself
-    assert same_weights(trained, watched)
+    assert repr(timeless(whole.rows)) == repr(timeless(watched.rows))  # NaN is not equal to itself
+    assert same_weights(whole, watched)
 
     bars = found(board.box, ipywidgets.IntProgress)
     assert bars[0].value == 2 and bars[0].description == "epoch 2/2"
     assert "finished" in said(board.box) and "showing this took" in said(board.box)
-    assert all(f"{row['val_mean_iou']:.4f}" in said(board.box) for row in trained.rows)
+    assert all(f"{row['val_mean_iou']:.4f}" in said(board.box) for row in whole.rows)
     curves, *pictures = [picture(image.value) for image in found(board.box, ipywidgets.Image) if image.value]
     assert curves.std() > 0
     assert [shown.shape[:2] for shown in pictures] == [(3 * h, w) for _, (h, w) in (
@@ -167,7 +142,7 @@ class Presses(Monitor):
             thread.join()
 
 
-def test_stop_ends_after_the_step_with_everything_saved_and_the_same_call_goes_on(tiny, trained, tmp_path):
+def test_stop_ends_after_the_step_with_everything_saved_and_the_same_call_goes_on(tiny, whole, tmp_path):
     board = Dashboard()
     run = fit(tiny, tmp_path).watched_by(board)
     run.monitors.members.append(Presses(board))
@@ -175,10 +150,7 @@ def test_stop_ends_after_the_step_with_everything_saved_and_the_same_call_goes_o
     with pytest.raises(KeyboardInterrupt, match="stopped in epoch 2 of 2 after step 1 of 2"):
         list(run)
     assert "stopped in epoch 2 after step 1" in said(board.box)
-    again = fit(tiny, tmp_path, progress=False)
-    assert again.state.step == 1
-    list(again)
-    assert same_weights(trained, again)
+    assert same_weights(whole, train(tiny, tmp_path))
 
 
 def test_a_budget_keeps_its_share():
@@ -223,8 +195,7 @@ def test_layers_show_the_chosen_classes_and_never_call_void_wrong(tiny):
 # the explorer
 
 
-def test_the_explorer_shows_what_the_network_makes_of_a_run_s_images(run, model):
-    explorer = Explorer(Views(run, None, "cpu"))
+def test_the_explorer_shows_what_the_network_makes_of_a_run_s_images(explorer, model):
     data = explorer.views.dataset
     image, truth = data[0]
     assert set(explorer.splits.options) >= {"train", "val"} and explorer.splits.value == "val"
@@ -251,8 +222,7 @@ def test_the_explorer_shows_what_the_network_makes_of_a_run_s_images(run, model)
     assert f"mean IoU {matrix.compute()['mean_iou']:.3f}" in said(explorer.box)
 
 
-def test_a_clicked_pixel_tells_its_class_and_probabilities(run, model):
-    explorer = Explorer(Views(run, None, "cpu"))
+def test_a_clicked_pixel_tells_its_class_and_probabilities(explorer, model):
     data = explorer.views.dataset
     image, truth = data[0]
     assert "Click a pixel" in said(explorer.box)
@@ -335,7 +305,7 @@ def test_an_uploaded_photo_is_segmented_and_a_file_that_is_none_is_refused(run):
     box.canvas.pixel = [10, 10]
     assert "%" in said(box.box)
     upload(box, "../notes.txt", b"no image at all")
-    assert "notes.txt cannot be read" in said(box.box) and "/" not in said(box.box).split("cannot")[0].split("\n")[0]
+    assert "notes.txt cannot be read" in said(box.box)
     assert box.canvas.size == [LONGEST, 819]  # the picture before stays
 
 
@@ -343,35 +313,19 @@ def test_an_uploaded_photo_is_segmented_and_a_file_that_is_none_is_refused(run):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_are_prose_and_short_cells_without_outputs(path):
+def test_notebooks_are_valid_with_one_cell_of_settings_and_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert not [cell for cell in code if cell.outputs or cell.execution_count or len(cell.source.splitlines()) > 15]
-    assert len(notebook.cells) - len(code) >= 0.8 * len(code)
-    kinds = "".join("c" if cell.cell_type == "code" else " " for cell in notebook.cells)
-    assert max(map(len, kinds.split())) == 2
+    assert not [cell for cell in code if cell.outputs or cell.execution_count]
     assert len([cell for cell in code if "parameters" in cell.metadata.get("tags", ())]) == 1
-    assert "widgets" not in notebook.metadata
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_begin_with_what_is_learned_and_ask_before_they_answer(path):
-    cells = nbformat.read(path, as_version=4).cells
-    learned = cells[0].source.partition("**You will learn**\n")[2].partition("\n\n")[0].splitlines()
-    assert len(learned) == 3 and all(line.startswith("- ") for line in learned)
-    asking = [number for number, cell in enumerate(cells) if "**Predict before you run" in cell.source][1:]
-    assert len(asking) >= 2 and all(cells[number + 1].cell_type == "code" for number in asking)
-    imports = [cell for cell in cells[2:] if cell.source.startswith("import ")]
-    assert len(imports) == 1 and imports[0] is cells[2]
+    assert "widgets" not in notebook.metadata  # GitHub does not show such a file
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_from_any_directory(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the suite itself
     monkeypatch.setenv("NNTI_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("NNTI_FIGURES", str(tmp_path / "figures"))
-    monkeypatch.setenv("PYTHONPATH", str(path.parents[1]))
     settings, options = {"preset": "miniature", "epochs": 1}, {"kernel_name": "python3", "progress_bar": False}
     executed = papermill.execute_notebook(path, tmp_path / "executed.ipynb", settings, cwd=str(tmp_path), **options)
     outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]

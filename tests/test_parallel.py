@@ -1,6 +1,5 @@
 """Two processes on one machine, beside one process with the same batches."""
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -12,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from conftest import SERVER, train
 from torch import nn
 
 import nnti.models
@@ -27,9 +27,6 @@ from nnti.training.parallel import join
 from nnti.training.run_folder import RunFolder
 
 CPU = torch.device("cpu")
-# a server process that has imported everything: each training is a fresh copy of it, started in a moment
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnti.training.loop", "nnti.__main__"])
 
 
 class Plain(nn.Module):
@@ -80,7 +77,6 @@ def two(experiment: Experiment, folder: Path, stopped_at: tuple[int, int] | None
 
 
 def _rank(rank: int, port: int, experiment: Experiment, folder: Path, stopped_at: tuple[int, int] | None) -> None:
-    torch.set_num_threads(1)
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()})
     nnti.models.MODELS["enet"] = Plain
@@ -88,12 +84,6 @@ def _rank(rank: int, port: int, experiment: Experiment, folder: Path, stopped_at
     if rank == 1 and stopped_at:  # the signal reaches the second process alone
         run.monitors.members.append(Terminated(*stopped_at))
     list(run)
-
-
-def alone(experiment: Experiment, folder: Path) -> RunFolder:
-    run = fit(experiment, folder, progress=False)
-    list(run)
-    return run.run
 
 
 def assert_close(one: Path, other: Path) -> None:
@@ -115,7 +105,7 @@ def assert_close(one: Path, other: Path) -> None:
 def test_two_processes_compute_what_one_does_and_each_goes_on_with_the_others_run(plain, tmp_path):
     """Gradients, class weights, auxiliary head and metrics, although the shares of a batch differ in void pixels."""
     one, changing = tmp_path / "one", tmp_path / "changing"
-    alone(plain, one)
+    train(plain, one)
     assert two(plain, changing, stopped_at=(1, 1))[1] == 128 + signal.SIGTERM
     saved = load_checkpoint(changing / "last.pt")
     assert (saved["epoch"], saved["partial"]["step"]) == (0, 1)  # both have stopped, and the sums are those of both
@@ -133,7 +123,7 @@ def test_torchrun_starts_the_command_line_and_one_process_speaks(tiny, tmp_path)
     tiny.replace(model_arguments=arguments, batch_size=4, epochs=1).save(tmp_path / "tiny.json")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "nnti"]
     command += ["train", str(tmp_path / "tiny.json"), "--quiet", "--run-dir", str(tmp_path / "a")]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1/1") == done.stdout.count("best epoch") == 1
     assert RunFolder(tmp_path / "a").record()["processes"] == 2

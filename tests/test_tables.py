@@ -9,15 +9,12 @@ import pytest
 
 from nnti import figures
 from nnti.__main__ import main
-from nnti.data import DATASETS
 from nnti.errors import RunError, SettingError
 from nnti.experiment import Experiment
-from nnti.figures.complexity import complexity_frame, dataset_class, measure_complexity, read_complexity, with_times
-from nnti.inference.speed import Timing
+from nnti.figures.complexity import complexity_frame, measure_complexity, read_complexity, with_times
 from nnti.metrics import METRICS
 from nnti.models import R2UNet, count_parameters
 from nnti.models.cost import count_operations, weight_bytes
-from nnti.published import ABSTRACT_MEAN_IOU, COSTS, LITERATURE, SCORES
 from nnti.training.run_folder import RunFolder
 
 
@@ -47,11 +44,9 @@ def small() -> Experiment:
 
 
 @pytest.fixture(autouse=True)
-def runs(tmp_path, monkeypatch):
+def runs(places):
     """An empty folder of runs, and no data."""
-    monkeypatch.setenv("NNTI_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("NNTI_DATA", str(tmp_path / "none"))
-    return tmp_path / "runs"
+    return places / "runs"
 
 
 @pytest.fixture(scope="module")
@@ -113,18 +108,6 @@ def test_what_nobody_measured_or_published_is_said(costs, small):
     assert rows_of(other)["published parameters"] == "not published" and rows_of(other)["classes"] == "11"
 
 
-def test_each_form_of_a_network_has_its_frames_per_second(small, monkeypatch):
-    def measure(model, size, device, **options):
-        seconds = {"eager": 0.5, "deployed": 0.25}  # ONNX Runtime is not installed
-        return {form: Timing(time, time, time, 7) for form, time in seconds.items()}
-
-    monkeypatch.setattr("nnti.figures.complexity.measure_latency", measure)
-    rows = rows_of(measure_complexity([small], (32, 32), device="cpu", progress=False))
-    speeds = {name: value for name, value in rows.items() if name.startswith("frames/s")}
-    assert speeds == {"frames/s": "2", "frames/s, deployed": "4", "frames/s, ONNX Runtime": "not measured"}
-    assert rows["latency measured on"].endswith(", float32; 7 times")
-
-
 @pytest.mark.parametrize(("changes", "known"), [({}, True), ({"epochs": 3}, True), ({"crop_size": 32}, False)])
 def test_time_per_epoch_comes_from_a_run_that_did_the_same_work(small, costs, runs, changes, known):
     run, trained = RunFolder(runs / "small"), small.replace(**changes)
@@ -154,20 +137,6 @@ def test_records_are_written_and_read(costs, tmp_path):
         read_complexity(json_file)
 
 
-def test_older_records_are_readable(costs):
-    old = copy.deepcopy(costs)
-    del old["versions"]["onnxruntime"]
-    old["rows"][0] |= {"latency": 0.5, "frames_per_second": 2.0, "program_frames_per_second": 3.0, "uncounted": {}}
-    assert rows_of(old)["frames/s"] == "2" and rows_of(old)["latency, ms"] == "500.0"
-    assert "ONNX Runtime 1" not in figures.complexity_notes(old)
-
-
-def test_classes_are_known_without_data():
-    classes = {name: len(dataset_class(name).class_names) for name in DATASETS}
-    assert classes["voc"] == classes["voc_miniature"] == 21 and classes["camvid"] == 11
-    assert all(count == 19 for name, count in classes.items() if name.startswith("cityscapes"))
-
-
 def test_impossible_sizes_are_refused(small):
     with pytest.raises(SettingError, match="at least 1 pixel"):
         measure_complexity([small], (0, 64))
@@ -182,15 +151,3 @@ def test_the_command_prints_and_writes(runs, tmp_path, capsys):
     written = sorted(path.name for path in (runs / "complexity").iterdir())
     assert written == ["complexity.json", "complexity.md"]
     assert all(str(runs / "complexity" / name) in out for name in written)
-
-
-def test_published_values_fit_together():
-    for cost in COSTS.values():
-        assert cost.checkpoint_bytes == pytest.approx(8 * cost.parameters, rel=0.08)  # 0.36 M is a rounded number
-    for splits in SCORES.values():
-        for scores in splits.values():
-            assert all(0 < value < 1 for value in scores.values())
-            assert scores["mean_iou"] < scores["dice"]  # of any class IoU = Dice / (2 − Dice)
-    assert ABSTRACT_MEAN_IOU["pspnet"] == SCORES["pspnet"]["train"]["mean_iou"]
-    assert all(ABSTRACT_MEAN_IOU[model] != SCORES[model]["val"]["mean_iou"] for model in SCORES)
-    assert all(0 < score.mean_iou < 1 and score.source for score in LITERATURE)
