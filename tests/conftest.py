@@ -14,9 +14,9 @@ from nnti.models.saved import load_checkpoint
 from nnti.training.loop import Fit, fit
 
 TOP = Path(__file__).resolve().parent.parent
-# a server process that has imported everything, also what optimisers import: each training is a copy of it
+# a server process that has imported everything: each training is a copy of it
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["nnti.training.loop", "nnti.__main__", "pytest", "scipy.io", "torch._dynamo"])
+SERVER.set_forkserver_preload(["nnti.training.loop", "nnti.__main__", "pytest", "scipy.io"])
 
 matplotlib.use("Agg")
 torch.set_num_threads(1)  # the networks here are tiny: threads would wait for each other longer than they compute
