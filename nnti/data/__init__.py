@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, class_frequencies, evenly_spread
+from nnti.data.base import SegmentationDataset, check_choice, class_frequencies, evenly_spread
 from nnti.data.cache import attach_cache
 from nnti.data.camvid import CamVid
 from nnti.data.cityscapes import Cityscapes
@@ -12,23 +12,6 @@ from nnti.data.folder import Folder
 from nnti.data.voc import VOC
 from nnti.errors import DataError
 from nnti.folders import miniature_root
-
-__all__ = [
-    "CamVid",
-    "Cityscapes",
-    "DATASETS",
-    "DataError",
-    "Folder",
-    "IGNORE_INDEX",
-    "MINIATURES",
-    "SegmentationDataset",
-    "VOC",
-    "attach_cache",
-    "available",
-    "class_frequencies",
-    "evenly_spread",
-    "load_dataset",
-]
 
 
 def voc_miniature(split: str = "train", root: str | Path | None = None) -> VOC:
