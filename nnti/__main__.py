@@ -102,7 +102,7 @@ def evaluate(options: argparse.Namespace) -> None:
     run, model, checkpoint, dataset = _loaded(path, options.device, options.split)
     device, bar = next(model.parameters()).device, not options.quiet
     attach_cache(dataset, experiment.cache, build=False)
-    loss = CrossEntropy(checkpoint["class_weights"], dataset.ignore_index)
+    loss = CrossEntropy(checkpoint["class_weights"])
     print(f"{run.path} on {dataset.title} {dataset.split}, {len(dataset)} images")
     with machine_explained():
         results = [measure(model, experiment, dataset, protocol, loss, bar, inference) for protocol in protocols]

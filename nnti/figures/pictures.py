@@ -33,7 +33,6 @@ class Classes:
     title: str
     class_names: Sequence[str]
     palette: Sequence[Sequence[int]]
-    ignore_index: int = IGNORE_INDEX
     void_color: tuple[int, int, int] = SegmentationDataset.void_color
 
     @classmethod
@@ -56,15 +55,15 @@ def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes) 
     if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
         raise ValueError(f"mask {mask.shape} {mask.dtype} must be class numbers (H, W); of logits take argmax(0)")
     values = np.unique(mask)
-    wrong = values[(values != dataset.ignore_index) & ((values < 0) | (values >= dataset.num_classes))]
+    wrong = values[(values != IGNORE_INDEX) & ((values < 0) | (values >= dataset.num_classes))]
     if len(wrong):
         raise ValueError(
             f"the mask holds {wrong.tolist()}; {dataset.title} has classes 0 to {dataset.num_classes - 1} "
-            f"and {dataset.ignore_index} for void"
+            f"and {IGNORE_INDEX} for void"
         )
-    colors = np.empty((max(dataset.ignore_index, dataset.num_classes - 1) + 1, 3), dtype=np.uint8)
+    colors = np.empty((256, 3), dtype=np.uint8)
     colors[: dataset.num_classes] = dataset.palette
-    colors[dataset.ignore_index] = void_color(dataset)
+    colors[IGNORE_INDEX] = void_color(dataset)
     return colors[mask]
 
 
@@ -122,7 +121,7 @@ def triptychs(
 
     Args:
         samples: (image uint8 (3, H, W), label (H, W), prediction (H, W), …) each; sizes may differ between samples.
-        dataset: gives colours, class names and `ignore_index`.
+        dataset: gives colours and class names.
         title: which model, which data, how many images.
         columns: a heading for each picture of a row.
     """
@@ -176,7 +175,7 @@ def augmentation_gallery(
     Args:
         image, label: uint8 (3, H, W) and (H, W).
         crops: (image with values 0 … 255 (3, h, w), label (h, w)) each, all of one size; void is what lies outside.
-        dataset: gives colours, class names and `ignore_index`.
+        dataset: gives colours and class names.
         title: what was done to the image.
     """
     handles = _class_handles([label, *(mask for _, mask in crops)], dataset)
@@ -220,8 +219,8 @@ def write_at(figure: Figure, text: str, x: float, y: float, vertical: str) -> No
 def _class_handles(masks: Sequence[Picture], dataset: SegmentationDataset | Classes) -> list[Patch]:
     """Return legend entries of the classes that occur in `masks`, in class order, then of void if it occurs."""
     present = {int(value) for mask in masks for value in np.unique(to_array(mask))}
-    entries = [(dataset.palette[n], dataset.class_names[n]) for n in sorted(present - {dataset.ignore_index})]
-    if dataset.ignore_index in present:
+    entries = [(dataset.palette[n], dataset.class_names[n]) for n in sorted(present - {IGNORE_INDEX})]
+    if IGNORE_INDEX in present:
         entries.append((void_color(dataset), "void"))
     style = {"edgecolor": DARK, "linewidth": 0.6}
     return [Patch(facecolor=np.asarray(color) / 255, label=name, **style) for color, name in entries]
@@ -248,7 +247,7 @@ def _draw_row(figure: Figure, sample: Sequence[Picture], dataset: SegmentationDa
 
 
 def _score(prediction: Picture, label: Picture, dataset: SegmentationDataset) -> str:
-    matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+    matrix = ConfusionMatrix(dataset.num_classes)
     matrix.update(*(torch.as_tensor(to_array(mask).astype(np.int64)) for mask in (prediction, label)))
     mean_iou = matrix.compute()["mean_iou"]
     return "all void" if np.isnan(mean_iou) else f"mean IoU {mean_iou:.2f}"

@@ -62,7 +62,7 @@ def count(
     """Return the loss and the confusion matrix of a model on a split, or on one process's share of it."""
     device = next(model.parameters()).device
     loss, total = loss.to(device), LossSum(*torch.zeros(2, device=device))
-    matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+    matrix = ConfusionMatrix(dataset.num_classes)
     loader = val_loader(experiment, dataset, device, protocol, rank, processes)
     with evaluating(model):
         for batch in progress_bar(loader, desc=f"validation, {protocol} protocol", leave=False, disable=not progress):
@@ -94,7 +94,7 @@ def baselines(
         counts.scatter_add_(0, label.clamp_max(classes)[None], torch.ones(1, *size, dtype=torch.int32))
     counts = counts[:classes]
     answers = {"one class": counts.sum((1, 2)).argmax().expand(size), "by place": counts.argmax(0)}
-    matrices = {name: ConfusionMatrix(classes, val.ignore_index) for name in answers}
+    matrices = {name: ConfusionMatrix(classes) for name in answers}
     for label in _report_labels(val, size, progress):
         for name, answer in answers.items():
             matrices[name].update(answer, label)
@@ -139,7 +139,7 @@ def normalization_gap(
     loader = val_loader(experiment, some, device, "report")
     found = {}
     for name in ("train", "eval"):
-        matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+        matrix = ConfusionMatrix(dataset.num_classes)
         with _only_norms_training(model, name == "train"):
             for batch in progress_bar(loader, desc="normalisation check", leave=False, disable=not progress):
                 inputs, labels = prepare(batch, experiment, device)

@@ -128,7 +128,7 @@ class Views:
     def _score(self, index: int, say: Callable[[str], None]) -> float:
         say(f"segmenting image {index + 1} of {len(self.dataset)} …")
         image, truth = self.dataset[index]
-        matrix = ConfusionMatrix(self.dataset.num_classes, self.dataset.ignore_index)
+        matrix = ConfusionMatrix(self.dataset.num_classes)
         matrix.update(predict(self.model, image, precision=self._experiment.precision), truth)
         return matrix.compute()["mean_iou"]
 

@@ -25,7 +25,7 @@ class Partial:
     @classmethod
     def empty(cls, dataset: SegmentationDataset, device: torch.device) -> "Partial":
         """Return an epoch before its first step."""
-        matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+        matrix = ConfusionMatrix(dataset.num_classes)
         return cls(0, LossSum(*torch.zeros(2, device=device)), matrix)
 
     def save(self, world: World) -> dict[str, Any]:
