@@ -12,7 +12,7 @@ from nnti.__main__ import main
 from nnti.data import DATASETS
 from nnti.errors import RunError, SettingError
 from nnti.experiment import Experiment
-from nnti.figures.complexity import complexity_frame, dataset_class, measure_complexity, read_complexity, with_times
+from nnti.figures.complexity import complexity_frame, measure_complexity, read_complexity, with_times
 from nnti.inference.speed import Timing
 from nnti.metrics import METRICS
 from nnti.models import R2UNet, count_parameters
@@ -163,7 +163,7 @@ def test_older_records_are_readable(costs):
 
 
 def test_classes_are_known_without_data():
-    classes = {name: len(dataset_class(name).class_names) for name in DATASETS}
+    classes = {name: len(DATASETS[name].class_names) for name in DATASETS}
     assert classes["voc"] == classes["voc_miniature"] == 21 and classes["camvid"] == 11
     assert all(count == 19 for name, count in classes.items() if name.startswith("cityscapes"))
 

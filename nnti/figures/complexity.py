@@ -6,7 +6,6 @@ of the experiment, if there is one.
 
 import json
 import math
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from nnti.data import DATASETS, SegmentationDataset
-from nnti.data.base import check_choice
+from nnti.data import DATASETS
 from nnti.device import commit, device_name, readable_device, resolve_device, resolve_precision, versions
 from nnti.errors import RunError, SettingError
 from nnti.experiment import Experiment, crop_shape
@@ -85,23 +83,14 @@ def measure_complexity(
     }
 
 
-def dataset_class(name: str) -> type[SegmentationDataset]:
-    """Return the class behind a key of `DATASETS`: its classes are known without any file, except for your own data."""
-    check_choice("data set", name, DATASETS)
-    entry = DATASETS[name]
-    return entry if isinstance(entry, type) else typing.get_type_hints(entry)["return"]
-
-
 def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> dict[str, Any]:
-    names = dataset_class(experiment.dataset).class_names
+    names = DATASETS[experiment.dataset].class_names  # known without any file, except for your own data
     classes = len(names or load_split(experiment, experiment.train_split).class_names)
     torch.manual_seed(experiment.seed)
     model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
     crop, optimizer = crop_shape(experiment.crop_size), partial(build_optimizer, experiment)
     whole, precision = count_operations(model, size), experiment.precision
-    memory = measure_training_memory(
-        model, crop, experiment.batch_size, device, precision=precision, optimizer=optimizer
-    )
+    memory = measure_training_memory(model, crop, experiment.batch_size, device, precision, optimizer)
     return {
         "experiment": experiment.name,
         "model": model.title,
@@ -118,7 +107,7 @@ def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> 
         "crop_multiply_adds": count_operations(model, crop).multiply_adds,
         **(_latency(model, experiment, size, device) if timing else {}),
         "memory": memory.peak,
-        "memory_of": f"{memory.batch_size} crops of {_pixels(memory.size)}, {memory.precision}",
+        "memory_of": f"{experiment.batch_size} crops of {_pixels(crop)}, {memory.precision}",
         "memory_method": memory.method,
         **_time_per_epoch(experiment),
         **_published(experiment),

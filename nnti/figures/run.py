@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from nnti.data import SegmentationDataset, available, evenly_spread
 from nnti.device import resolve_device
 from nnti.experiment import Experiment
 from nnti.figures.classes import per_class_iou
-from nnti.figures.complexity import EXPERIMENTS, dataset_class
+from nnti.figures.complexity import EXPERIMENTS
 from nnti.figures.curves import curves, learning_rate
 from nnti.figures.errors import confusion_heatmap, error_distances
 from nnti.figures.networks import architecture_figure
@@ -20,7 +19,8 @@ from nnti.figures.pictures import triptychs
 from nnti.figures.style import folder_for, save
 from nnti.inference.image import predict
 from nnti.loaders import load_split
-from nnti.models import MODELS, build_model, count_parameters
+from nnti.models import MODELS, count_parameters
+from nnti.models.cost import without_values
 from nnti.models.saved import check_classes, load_model
 from nnti.progress import progress_bar
 from nnti.training.run_folder import RECORD, RunFolder
@@ -72,20 +72,16 @@ def render_run(
     return [path for kind, figure in figures.items() for path in save(figure, f"{name}_{kind}", folder)]
 
 
-def render_architectures(folder: str | Path | None = None, experiments: Sequence[str] = EXPERIMENTS) -> list[Path]:
-    """Draw and save the network of each experiment in its published size; return the paths written.
+def render_architectures(folder: str | Path | None = None) -> list[Path]:
+    """Draw and save the network of each of the report's tasks in its published size; return the paths written.
 
-    Args:
-        folder: where to; None: figures/.
-        experiments: names of presets; by default one for each of the report's tasks.
+    `folder`: None is figures/.
     """
     paths = []
-    for name in experiments:
+    for name in EXPERIMENTS:
         experiment = Experiment.load(name)
-        classes = len(dataset_class(experiment.dataset).class_names)
-        with torch.device("meta"):  # shapes are enough
-            model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
-        title = f"{model.title}, {classes} classes: {count_parameters(model):,} parameters"
+        model = without_values(experiment)
+        title = f"{model.title}, {model.num_classes} classes: {count_parameters(model):,} parameters"
         paths += save(architecture_figure(model, title), f"{experiment.model}_architecture", folder)
     return paths
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
+from nnti.data import DATASETS
 from nnti.device import readable_device
 from nnti.experiment import Experiment, parse_setting
 from nnti.figures import as_markdown, health_table
-from nnti.figures.complexity import EXPERIMENTS, EXTRA_FORMS, complexity_frame, complexity_table, dataset_class, minutes
+from nnti.figures.complexity import EXPERIMENTS, EXTRA_FORMS, complexity_frame, complexity_table, minutes
 from nnti.folders import write_whole
-from nnti.models import MODELS, architecture_table, build_model
+from nnti.models import MODELS, architecture_table
+from nnti.models.cost import without_values
 from nnti.published import ABSTRACT_MEAN_IOU, LITERATURE, REPORT, SCORES
 from nnti.training.run_folder import RunFolder
 
@@ -244,7 +245,7 @@ def _metrics(runs: Mapping[str, RunFolder]) -> pd.DataFrame:
 
 def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
     experiment = Experiment.load(name)
-    title, dataset = MODELS[experiment.model].title, dataset_class(experiment.dataset).title
+    title, dataset = MODELS[experiment.model].title, DATASETS[experiment.dataset].title
     title = title if experiment.augment else f"{title}, plain"
     if name not in runs or not runs[name].finished:
         command = f"{NOT_RUN}: python -m nnti train {name}"
@@ -293,15 +294,11 @@ def _literature() -> pd.DataFrame:
 
 def _architecture(name: str) -> pd.DataFrame:
     """Blocks of an experiment's network, traced with an image of 512 × 512."""
-    experiment = Experiment.load(name)
-    classes = len(dataset_class(experiment.dataset).class_names)
-    with torch.device("meta"):  # shapes are enough
-        model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
     return pd.DataFrame(
         {"stage": row.stage, "name": row.name, "type": row.type,
          "output size": f"{row.channels} × {row.height} × {row.width}", "stride": f"{row.stride}",
          "parameters": f"{row.parameters:,}"}
-        for row in architecture_table(model).itertuples(index=False)
+        for row in architecture_table(without_values(Experiment.load(name))).itertuples(index=False)
     )  # fmt: skip
 
 
