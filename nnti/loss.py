@@ -85,18 +85,9 @@ def build_loss(
     experiment: Experiment, train_data: SegmentationDataset, progress: bool = True, class_weights=None
 ) -> CrossEntropy:
     """Return the loss of an experiment; class weights, if not given, come from the training split's pixel counts."""
-    if class_weights is None:
-        class_weights = count_class_weights(experiment, train_data, progress)
+    if class_weights is None and experiment.class_weighting == "enet":
+        class_weights = enet_class_weights(class_frequencies(train_data, progress=progress))
     return CrossEntropy(class_weights, experiment.auxiliary_weight)
-
-
-def count_class_weights(
-    experiment: Experiment, train_data: SegmentationDataset, progress: bool = True
-) -> np.ndarray | None:
-    """Return the weights of an experiment's classes, from the training split's pixel counts; None: all alike."""
-    if experiment.class_weighting == "none":
-        return None
-    return enet_class_weights(class_frequencies(train_data, progress=progress))
 
 
 def enet_class_weights(pixels_per_class: np.ndarray) -> np.ndarray:

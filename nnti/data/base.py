@@ -16,17 +16,8 @@ from PIL import ExifTags, Image, ImageOps
 from nnti.errors import DataError, denied
 from nnti.progress import progress_bar
 
-IMAGE_ENDINGS = (
-    ".bmp",
-    ".gif",
-    ".jpeg",
-    ".jpg",
-    ".png",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)  # files in a folder that count as images
+# files in a folder that count as images
+IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 IGNORE_INDEX = 255  # the label of void pixels in every data set, whatever the files use
 
 

@@ -17,11 +17,8 @@ from nnti.data.base import IGNORE_INDEX
 from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_height, styled
 from nnti.metrics import ConfusionMatrix
 
-NEUTRAL = (
-    (255, 255, 255),
-    (0, 0, 0),
-    (210, 210, 210),
-)  # for void, if the data set's own colour is too close to a class's
+# for void, if the data set's own colour is too close to a class's
+NEUTRAL = ((255, 255, 255), (0, 0, 0), (210, 210, 210))
 ALPHA = 0.55  # share of the mask's colour in an overlay
 DISTINCT = 100  # distance in RGB at which two colours differ at a glance in a small picture
 

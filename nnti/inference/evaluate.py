@@ -114,10 +114,7 @@ def _report_labels(dataset: SegmentationDataset, size: tuple[int, int], progress
 
 @torch.inference_mode()
 def normalization_gap(
-    model: nn.Module,
-    experiment: Experiment,
-    dataset: SegmentationDataset,
-    progress: bool = True,
+    model: nn.Module, experiment: Experiment, dataset: SegmentationDataset, progress: bool = True
 ) -> dict[str, Any]:
     """Measure a model on the same images with the statistics of each batch and with the running ones.
 

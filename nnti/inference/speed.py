@@ -38,11 +38,7 @@ class Timing:
 
 
 def compare(
-    variants: Mapping[str, Callable[[], object]],
-    *,
-    blocks: int = 7,
-    block_seconds: float = 0.3,
-    limit: float = 60.0,
+    variants: Mapping[str, Callable[[], object]], *, blocks: int = 7, block_seconds: float = 0.3, limit: float = 60.0
 ) -> dict[str, Timing]:
     """Call each variant in turn, `blocks` times round, as often in each block as fits into `block_seconds`.
 
@@ -75,12 +71,7 @@ def _seconds(function: Callable[[], object], calls: int) -> float:
 
 
 def measure_latency(
-    model: nn.Module,
-    size: Size,
-    device: str = "auto",
-    *,
-    precision: str = "auto",
-    channels_last: bool = True,
+    model: nn.Module, size: Size, device: str = "auto", *, precision: str = "auto", channels_last: bool = True
 ) -> dict[str, Timing]:
     """Time the inference of one image at a time, in every form of the network that is available here, taking turns.
 

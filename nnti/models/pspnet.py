@@ -19,6 +19,7 @@ from nnti.models.blocks import Block, Outputs, grow
 __all__ = ["PSPNet", "PyramidPooling"]
 
 
+OUTPUT_STRIDE = 8  # input size over feature size
 WIDTH = 512  # channels of the head, and of all pyramid levels together on the paper's backbone: a quarter each
 
 
@@ -30,9 +31,8 @@ class PSPNet(nn.Module):
 
     Args:
         num_classes: number of output channels.
-        backbone: any name of `timm.list_models()` that supports `output_stride`.
+        backbone: any name of `timm.list_models()` that supports an `output_stride` of 8.
         pretrained: start from ImageNet weights of the backbone, which timm downloads once into its cache.
-        output_stride: input size over feature size.
         bins: the pyramid's levels, as numbers of cells along each side.
         dropout: before each classifier.
         aux: train with an auxiliary head on the backbone's last but one stage (paper, section 4). In training mode the
@@ -49,14 +49,13 @@ class PSPNet(nn.Module):
         num_classes: int,
         backbone: str = "resnet50s",
         pretrained: bool = False,
-        output_stride: int = 8,
         bins: Sequence[int] = (1, 2, 3, 6),
         dropout: float = 0.1,
         aux: bool = True,
     ):
         super().__init__()
         self.num_classes = num_classes
-        self.backbone = _backbone(backbone, pretrained, output_stride)
+        self.backbone = _backbone(backbone, pretrained)
         middle, deep = self.backbone.feature_info.channels()
         self.pyramid = PyramidPooling(deep, deep // len(bins), bins)
         self.fuse = _conv_norm_relu(deep + len(bins) * (deep // len(bins)), WIDTH, 3)
@@ -120,18 +119,18 @@ class PyramidPooling(nn.Module):
         return torch.cat([x, *levels], dim=1)
 
 
-def _backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
-    """Return the last two stages of a timm model, as a module that returns [middle, deep]."""
+def _backbone(name: str, pretrained: bool) -> nn.Module:
+    """Return a timm model that gives its last two stages, [middle, deep], at an eighth of the input's size."""
     import timm  # slower to import than PyTorch: only when a PSPNet is built
 
     if ":" not in name and not timm.is_model(name.split(".")[0]):  # "hf-hub:…" and "local-dir:…" are timm's to resolve
         raise ValueError(f"timm has no backbone '{name}'; timm.list_models() has all names")
-    options = {"features_only": True, "output_stride": output_stride, "out_indices": (-2, -1)}
+    options = {"features_only": True, "output_stride": OUTPUT_STRIDE, "out_indices": (-2, -1)}
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
     except (NotImplementedError, AssertionError, TypeError) as error:
         raise ValueError(
-            f"backbone '{name}' cannot give features at output_stride {output_stride} "
+            f"backbone '{name}' cannot give features at output_stride {OUTPUT_STRIDE} "
             f"({str(error) or type(error).__name__}); ResNets, EfficientNets, ConvNeXts and MobileNets can"
         ) from error
     except Exception as error:  # without a connection the hub client raises many kinds
