@@ -23,9 +23,6 @@ class ConfusionMatrix:
     """Count (truth, prediction) pairs of pixels; void pixels are left out.
 
     Counts stay on the device of the first update, and no update waits for that device.
-
-    Args:
-        num_classes: number of classes.
     """
 
     def __init__(self, num_classes: int):

@@ -1,4 +1,8 @@
-"""Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF, `keep` shows it too."""
+"""Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF, `keep` shows it too.
+
+Every figure takes a `title`, which says what is shown: model, data, how many images, by which protocol. A `dataset`
+gives colours and names of classes.
+"""
 
 from nnti.figures.classes import class_frequencies, per_class_iou
 from nnti.figures.complexity import complexity_markdown, complexity_notes, complexity_table, save_complexity

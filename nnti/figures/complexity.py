@@ -68,7 +68,6 @@ def measure_complexity(
         size: (H, W) of the image that is counted and timed; the experiment's training crop is counted as well.
         device: to time and to train on, as the setting of an experiment.
         timing: False leaves latency and frames per second unmeasured, which take longest.
-        progress: show a progress bar.
     """
     if min(size) < 1:
         raise SettingError(f"size={tuple(size)}: height and width must be at least 1 pixel, for example 512 512")
@@ -187,11 +186,9 @@ def read_complexity(path: str | Path) -> dict[str, Any]:
 
 
 def with_times(costs: dict[str, Any], records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return a record of `measure_complexity` whose times per epoch are those of these runs' records, and no others.
+    """Return `costs`, a record of `measure_complexity`, with the times per epoch of these runs' records and no others.
 
-    Args:
-        costs: as `read_complexity` returns it; it is not changed.
-        records: name of a run → its record.
+    `records`: name of a run → its record.
     """
     rows = []
     for row in costs["rows"]:

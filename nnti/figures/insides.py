@@ -28,7 +28,6 @@ def feature_steps(model: nn.Module, image: Tensor, title: str) -> Figure:
     Args:
         model: a network with modules that have `states`, as `nnti.models.r2unet.RecurrentConv`.
         image: uint8 (3, H, W).
-        title: which model, trained how long.
 
     Raises ValueError for a model without recurrent convolutions.
     """
@@ -56,7 +55,6 @@ def pooled_maps(model: nn.Module, image: Tensor, title: str) -> Figure:
         model: a network with a module that has `bins` and `levels`, as `nnti.models.pspnet.PyramidPooling`, each level
             beginning with its pooling.
         image: uint8 (3, H, W).
-        title: which model, trained how long.
 
     Raises ValueError for a model without a pyramid.
     """

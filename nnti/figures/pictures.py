@@ -118,8 +118,6 @@ def triptychs(
 
     Args:
         samples: (image uint8 (3, H, W), label (H, W), prediction (H, W), …) each; sizes may differ between samples.
-        dataset: gives colours and class names.
-        title: which model, which data, how many images.
         columns: a heading for each picture of a row.
     """
     handles = _class_handles([mask for sample in samples for mask in sample[1:]], dataset)
@@ -146,10 +144,7 @@ def triptychs(
 def segmented_photo(image: Picture, prediction: Picture, dataset: SegmentationDataset | Classes, title: str) -> Figure:
     """Show a picture without labels beside the same picture with the predicted classes laid over it.
 
-    Args:
-        image, prediction: uint8 (3, H, W) and class numbers (H, W).
-        dataset: gives colours and class names; of a checkpoint, `Classes.of(checkpoint)`.
-        title: which network, which picture.
+    `image`: uint8 (3, H, W); `prediction`: class numbers (H, W); `dataset`: of a checkpoint `Classes.of(checkpoint)`.
     """
     handles = _class_handles([prediction], dataset)
     ratio = prediction.shape[0] / prediction.shape[1]
@@ -172,8 +167,6 @@ def augmentation_gallery(
     Args:
         image, label: uint8 (3, H, W) and (H, W).
         crops: (image with values 0 … 255 (3, h, w), label (h, w)) each, all of one size; void is what lies outside.
-        dataset: gives colours and class names.
-        title: what was done to the image.
     """
     handles = _class_handles([label, *(mask for _, mask in crops)], dataset)
     rows = 1 if len(crops) < 3 else 2 if len(crops) <= 8 else 3

@@ -39,7 +39,6 @@ def render_run(
     best checkpoint and the data set, `<name>_best_and_worst` all of these; figures without their files are left out.
 
     Args:
-        run: the run folder.
         folder: where to; None: figures/, or figures/miniature/ for a miniature.
         progress: show a progress bar while predicting.
         pictures: draw the last two, for which images have to be segmented.
@@ -116,10 +115,7 @@ def best_and_worst(run: RunFolder, analysis: dict[str, Any]) -> Figure:
 def comparison(runs: Mapping[str, RunFolder], images: int, title: str) -> Figure:
     """Show image, ground truth and the prediction of several runs on one data set, validation images spread evenly.
 
-    Args:
-        runs: heading of a column → a run with its best checkpoint; all were trained on the same data set.
-        images: number of rows.
-        title: of the figure.
+    `runs`: heading of a column → a run with its best checkpoint, all on one data set; `images`: number of rows.
     """
     dataset = _val_data(next(iter(runs.values())))
     chosen = evenly_spread(len(dataset), images)

@@ -25,8 +25,7 @@ def analyze(
 ) -> dict[str, Any]:
     """Segment the images of a data set, each at its own size, and count the errors.
 
-    Args:
-        model: on any device. checkpoint: as `nnti.models.saved.load_model` returns it beside the model.
+    `checkpoint`: as `nnti.models.saved.load_model` returns it beside the model.
 
     Returns `ErrorCounts.summary` with `epoch`, `commit` and `versions`.
     """
@@ -40,11 +39,7 @@ def analyze(
 
 @dataclass
 class ErrorCounts:
-    """Sums over images; distances are between the centres of pixels, in pixels, of the label at its own size.
-
-    Args:
-        dataset: gives the classes.
-    """
+    """Sums over images; distances are between the centres of pixels, in pixels, of the label at its own size."""
 
     dataset: SegmentationDataset
     images: list[dict[str, Any]] = field(default_factory=list)

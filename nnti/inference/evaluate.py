@@ -121,13 +121,10 @@ def normalization_gap(
     In training, batch normalisation uses the statistics of the batch; in eval mode those that it has averaged. Where
     they differ much, a network trains well and predicts badly. Everything else (dropout) stays in eval mode in both.
 
-    Args:
-        model: not changed, including its running statistics.
-        experiment: its batch size and the `report` protocol's crop are used.
-        dataset: `HEALTH_IMAGES` of it are used, spread evenly, in whole batches.
+    It takes `HEALTH_IMAGES` of the data set, spread evenly, in whole batches of the experiment's size, in the crop of
+    the `report` protocol. The model is not changed, nor are its running statistics.
 
-    Returns:
-        `images`, `split`, and the mean IoU with either kind: `train_mode_mean_iou`, `eval_mode_mean_iou`.
+    Returns `images`, `split`, and the mean IoU with either kind: `train_mode_mean_iou`, `eval_mode_mean_iou`.
     """
     batch = min(experiment.batch_size, len(dataset))
     whole_batches = max(1, min(HEALTH_IMAGES, len(dataset)) // batch) * batch

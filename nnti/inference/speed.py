@@ -78,10 +78,8 @@ def measure_latency(
     The forms: "eager", the network itself, and "deployed" (`nnti.inference.deploy`), from a normalised image on the
     device to its logits; and, on CPUs with onnxruntime, "ONNX Runtime", in float32 and from a uint8 image.
 
-    Args:
-        model: is left as it was.
-        size: (H, W) of the image.
-        device, precision, channels_last: as the settings of an experiment; of the first two forms.
+    `size` is (H, W) of the image; device, precision and channels_last are those of the first two forms, as the settings
+    of an experiment. The model is left as it was.
     """
     device = resolve_device(device)
     dtype = resolve_precision(precision, device)

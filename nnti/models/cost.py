@@ -107,7 +107,6 @@ def measure_training_memory(
         model: is left as it was.
         size, batch_size: of the training crops, (H, W).
         device, precision: as the settings of an experiment.
-        optimizer: makes the optimiser of a model.
     """
     device = resolve_device(device)
     dtype = resolve_precision(precision, device)

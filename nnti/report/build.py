@@ -69,11 +69,8 @@ def take_run(run: RunFolder) -> list[Path]:
 def build_report(pictures: bool = False) -> list[Path]:
     """Draw the figures, write the tables and set report.pdf, from report/runs and report/complexity alone.
 
-    The same records always give the same bytes.
-
-    Args:
-        pictures: also draw segmented images, which needs data sets and checkpoints; see `render_pictures`. Otherwise
-            existing files are kept.
+    The same records always give the same bytes. `pictures`: also draw segmented images, which needs data sets and
+    checkpoints (see `render_pictures`); otherwise existing files are kept.
     """
     folder = report_dir()
     if not (folder / SOURCE).is_file():
@@ -141,9 +138,6 @@ def render_pictures(runs: Mapping[str, RunFolder]) -> list[Path]:
 
     They go to figures/, and as JPEGs for the PDF to report/pictures/. A checkpoint is looked for in the
     report's run folder, then in runs/, where it counts if the record is the same.
-
-    Args:
-        runs: name of a run → its folder in report/runs/.
     """
     found = {name: _with_checkpoint(run) for name, run in runs.items()}
     found = {name: run for name, run in found.items() if run and _data_is_here(run)}

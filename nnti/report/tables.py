@@ -71,9 +71,7 @@ PROTOCOLS, STATISTICS = ("report", "full"), ("batch statistics", "running statis
 def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[str, pd.DataFrame]:
     """Return file name → table of text, ready to be read.
 
-    Args:
-        runs: name of a run → its folder.
-        costs: as `nnti.figures.complexity.read_complexity` returns it.
+    `runs`: name of a run → its folder; `costs`: as `nnti.figures.complexity.read_complexity` returns it.
     """
     records = {name: run.record() for name, run in runs.items()}
     return {
@@ -104,11 +102,7 @@ def ablation_table(name: str, records: Records) -> pd.DataFrame:
     """Return a row per variant: conditions, the number of seeds, mean IoU as "mean ± standard deviation", the records.
 
     'report' and 'full' are the validation protocols; 'batch statistics' and 'running statistics' those of the health
-    check on training images, see `nnti.inference.evaluate.normalization_gap`.
-
-    Args:
-        name: a key of `ABLATIONS`.
-        records: name of a run → its record.
+    check on training images, see `nnti.inference.evaluate.normalization_gap`. `name` is a key of `ABLATIONS`.
     """
     measures = (*STATISTICS, *PROTOCOLS) if name == "normalization" else PROTOCOLS
     rows = []
@@ -152,11 +146,7 @@ def command_of(run: str, record: dict[str, Any]) -> str:
     """Return the command that trains what a record holds: an experiment, and all settings that differ from it.
 
     The experiment is the one that the record names, or names before `_seed` and a number. Where it is none of the
-    package's, the command reads all settings from the run's folder.
-
-    Args:
-        run: name of the folder in report/runs/.
-        record: its record.
+    package's, the command reads all settings from the run's folder, report/runs/`run`.
     """
     experiment = Experiment.from_dict(record["experiment"])
     names = (experiment.name, re.sub(r"_seed\d+$", "", experiment.name))

@@ -236,9 +236,7 @@ def write_evaluation(
 ) -> Path:
     """Write the results of evaluating a run's checkpoint, and on what, as JSON; return the path.
 
-    Args:
-        checkpoint: as `load_model` returns it. device: on which it was measured. dataset: the split.
-        results: as `nnti.inference.evaluate.evaluate` returns them, one for each protocol.
+    `results`: as `nnti.inference.evaluate.evaluate` returns them, one for each protocol.
     """
     precision = resolve_precision(checkpoint["experiment"]["precision"], device)
     written = {
