@@ -150,13 +150,7 @@ def _time_of(experiment: Experiment, record: dict[str, Any]) -> dict[str, Any]:
 def _published(experiment: Experiment) -> dict[str, Any]:
     """Return the report's values where the experiment has its model and its data set."""
     cost = COSTS.get((experiment.model, experiment.dataset))
-    if cost is None:
-        return {}
-    return {
-        "published_parameters": cost.parameters,
-        "published_checkpoint_bytes": cost.checkpoint_bytes,
-        "published_seconds_per_epoch": cost.seconds_per_epoch,
-    }
+    return {f"published_{name}": value for name, value in vars(cost).items()} if cost else {}
 
 
 def save_complexity(record: dict[str, Any], folder: str | Path | None = None) -> list[Path]:

@@ -43,7 +43,11 @@ class Classes:
         return len(self.class_names)
 
 
-def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes) -> np.ndarray:
+Known = SegmentationDataset | Classes  # gives names and colours of classes
+Picture = Tensor | np.ndarray
+
+
+def colorize(mask: Picture, dataset: Known) -> np.ndarray:
     """Paint class numbers (H, W) in the data set's colours: uint8 (H, W, 3), void in `void_color(dataset)`.
 
     Raises ValueError for a value that is neither a class nor void.
@@ -64,14 +68,12 @@ def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes) 
     return colors[mask]
 
 
-def overlay(
-    image: Tensor | np.ndarray, mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes
-) -> np.ndarray:
+def overlay(image: Picture, mask: Picture, dataset: Known) -> np.ndarray:
     """Lay the colours of a mask (H, W) over an image (3, H, W) with values 0 … 255: uint8 (H, W, 3)."""
     return ((1 - ALPHA) * to_picture(image) + ALPHA * colorize(mask, dataset)).round().astype(np.uint8)
 
 
-def void_color(dataset: SegmentationDataset | Classes) -> tuple[int, int, int]:
+def void_color(dataset: Known) -> tuple[int, int, int]:
     """Return the colour of unlabelled pixels: the data set's own, or a neutral one if a class's is close to it.
 
     CamVid's own, black, is close to the dark olive of its pedestrians and is replaced by white.
@@ -85,12 +87,12 @@ def void_color(dataset: SegmentationDataset | Classes) -> tuple[int, int, int]:
     return own if distance(own) >= DISTINCT else max(NEUTRAL, key=distance)
 
 
-def to_array(values: Tensor | np.ndarray) -> np.ndarray:
+def to_array(values: Picture) -> np.ndarray:
     """Return a tensor, on whatever device, or an array as an array."""
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
-def to_picture(image: Tensor | np.ndarray) -> np.ndarray:
+def to_picture(image: Picture) -> np.ndarray:
     """Return an image (3, H, W) with values 0 … 255, integer or not, as uint8 (H, W, 3)."""
     return np.clip(np.round(to_array(image)), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
@@ -99,8 +101,6 @@ MARGIN, GAP, BLOCK_GAP = 0.06, 0.06, 0.2  # inches: page border, between picture
 HEADING, CAPTION = 0.19, 0.18  # inches: the line above a column, the line below a picture
 ROOM = 8.6  # inches that the rows of pictures may take together: with title and legend they still fit a page
 TALLEST = 1.5  # height / width beyond which a picture is drawn narrower than its column
-
-Picture = Tensor | np.ndarray
 
 
 @styled
@@ -141,7 +141,7 @@ def triptychs(
 
 
 @styled
-def segmented_photo(image: Picture, prediction: Picture, dataset: SegmentationDataset | Classes, title: str) -> Figure:
+def segmented_photo(image: Picture, prediction: Picture, dataset: Known, title: str) -> Figure:
     """Show a picture without labels beside the same picture with the predicted classes laid over it.
 
     `image`: uint8 (3, H, W); `prediction`: class numbers (H, W); `dataset`: of a checkpoint `Classes.of(checkpoint)`.
@@ -206,7 +206,7 @@ def write_at(figure: Figure, text: str, x: float, y: float, vertical: str) -> No
     figure.text(x / WIDTH, 1 - y / figure.get_figheight(), text, ha="center", va=vertical)
 
 
-def _class_handles(masks: Sequence[Picture], dataset: SegmentationDataset | Classes) -> list[Patch]:
+def _class_handles(masks: Sequence[Picture], dataset: Known) -> list[Patch]:
     """Return legend entries of the classes that occur in `masks`, in class order, then of void if it occurs."""
     present = {int(value) for mask in masks for value in np.unique(to_array(mask))}
     entries = [(dataset.palette[n], dataset.class_names[n]) for n in sorted(present - {IGNORE_INDEX})]

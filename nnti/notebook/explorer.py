@@ -13,7 +13,7 @@ from nnti.device import resolve_device
 from nnti.errors import DataError
 from nnti.experiment import Experiment
 from nnti.figures import run_title, triptychs
-from nnti.figures.pictures import Classes, to_picture
+from nnti.figures.pictures import Known, to_picture
 from nnti.inference.image import predict, probabilities
 from nnti.loaders import load_split
 from nnti.metrics import ConfusionMatrix
@@ -142,7 +142,7 @@ class ClassToggles:
     Attributes: `shown`, the numbers of the classes that are on; `box`, the widget.
     """
 
-    def __init__(self, classes: SegmentationDataset | Classes, changed: Callable[[], None]):
+    def __init__(self, classes: Known, changed: Callable[[], None]):
         self._classes, self._changed = classes, changed
         self._buttons = [_button(name, f"show or hide {name}", "auto") for name in classes.class_names]
         for number, button in enumerate(self._buttons):

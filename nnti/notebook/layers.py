@@ -13,12 +13,10 @@ import torch
 from matplotlib.colors import to_hex
 from torch import Tensor
 
-from nnti.data import SegmentationDataset
 from nnti.data.base import IGNORE_INDEX
-from nnti.figures.pictures import Classes, void_color
+from nnti.figures.pictures import Known, void_color
 from nnti.metrics import ConfusionMatrix
 
-Known = SegmentationDataset | Classes  # gives names and colours of classes
 Layer = tuple[np.ndarray, np.ndarray]
 
 COLORMAP = matplotlib.colormaps["viridis"]
