@@ -40,7 +40,7 @@ OWN_FILES = (
 )  # fmt: skip
 NEEDED = ("optimizer", "scaler", "rows", "best", "extensions", "sessions", "partial", "images")  # to resume
 # these do not change the results (up to rounding, on another device)
-FREE_SETTINGS = ("device", "num_workers", "cache", "checkpoint_every", "keep_every", "tensorboard")
+FREE_SETTINGS = ("clip_gradient", "device", "num_workers", "cache", "checkpoint_every", "keep_every", "tensorboard")
 
 
 class RunFolder:
