@@ -285,9 +285,6 @@ def test_checkpointing_gives_the_same_gradients_and_statistics(step_norm):
         assert torch.equal(one, other), name
 
 
-# PSPNet
-
-
 def test_a_gate_weights_each_pixel_of_a_skip_connection():
     gate, skip, decoded = AttentionGate(6), torch.randn(2, 6, 5, 7), torch.randn(2, 6, 5, 7)
     inner = sum(part[1](F.conv2d(x, part[0].weight)) for part, x in ((gate.skip, skip), (gate.decoded, decoded)))
@@ -295,6 +292,9 @@ def test_a_gate_weights_each_pixel_of_a_skip_connection():
     torch.testing.assert_close(gate(skip, decoded), alpha * skip)
     names = {gates: set(R2UNet(5, (4, 6, 8), gates=gates).state_dict()) for gates in (False, True)}
     assert all(name.startswith("gates.") for name in names[True] - names[False]) and names[True] > names[False]
+
+
+# PSPNet
 
 
 def test_pspnet_has_the_published_size_and_keeps_an_eighth_of_the_input():

@@ -33,7 +33,7 @@ class PyramidAttention(nn.Module):
 
     def __init__(self, channels: int, key_channels: int, bins: Sequence[int]):
         super().__init__()
-        self.cells, self.out_channels = sum(bin * bin for bin in bins), 2 * channels
+        self.bins, self.cells, self.out_channels = tuple(bins), sum(bin * bin for bin in bins), 2 * channels
         self.pools = nn.ModuleList(nn.AdaptiveAvgPool2d(bin) for bin in bins)
         self.query = nn.Sequential(nn.Conv2d(channels, key_channels, 1, bias=False), nn.BatchNorm2d(key_channels))
         self.key = nn.Linear(channels, key_channels)
