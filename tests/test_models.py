@@ -1,6 +1,7 @@
 """The networks: what is promised of all of them, then each against its paper."""
 
 import copy
+import hashlib
 import json
 
 import pytest
@@ -400,3 +401,19 @@ def test_pretrained_weights_reach_the_backbone_where_they_are_asked_for(tmp_path
     assert loaded(arguments=arguments | {"pretrained": True})
     assert not loaded(arguments=arguments)
     assert not loaded(arguments=arguments | {"pretrained": True}, pretrained=False)  # a checkpoint's own will follow
+
+
+def test_a_file_in_the_data_folder_gives_a_backbone_all_its_weights_or_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("NNTI_DATA", str(tmp_path))
+    source, file = timm.create_model("resnet10t").state_dict(), tmp_path / "weights" / "resnet10t.pth"
+    file.parent.mkdir()
+    for content in (source, {f"net.{key}": value for key, value in source.items() if "num_batches" not in key}):
+        torch.save(content, file)
+        model = PSPNet(5, "resnet10t", pretrained=True)
+        own = {key: value for key, value in model.backbone.state_dict().items() if "num_batches" not in key}
+        assert len(own) > 50 and all(torch.equal(value, source[key]) for key, value in own.items())
+        assert model.weights == {"file": "resnet10t.pth", "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        assert PSPNet(5, "resnet10t").weights is None
+    torch.save({key: value for key, value in source.items() if key != "layer4.0.conv2.weight"}, file)
+    with pytest.raises(WeightsError, match=r"resnet10t.pth does not hold.*first is layer4.0.conv2.weight"):
+        PSPNet(5, "resnet10t", pretrained=True)

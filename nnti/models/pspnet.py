@@ -36,7 +36,8 @@ class PSPNet(nn.Module):
     Args:
         num_classes: number of output channels.
         backbone: any name of `timm.list_models()` that supports an `output_stride` of 8.
-        pretrained: start from ImageNet weights of the backbone, which timm downloads once into its cache.
+        pretrained: start from ImageNet weights of the backbone: weights/<backbone>.pth in the data folder, else those
+            that timm downloads once into its cache.
         bins: the pyramid's levels, as numbers of cells along each side.
         dropout: before each classifier.
         aux: train with an auxiliary head on the backbone's last but one stage (paper, section 4). In training mode the
@@ -62,7 +63,7 @@ class PSPNet(nn.Module):
     ):
         super().__init__()
         self.num_classes = num_classes
-        self.backbone = _backbone(backbone, pretrained)
+        self.backbone, self.weights = _backbone(backbone, pretrained)  # of the weights: file and SHA-256, for records
         self._renormalize_for(self.backbone)
         middle, deep = self.backbone.feature_info.channels()
         level = deep // len(bins)
@@ -140,15 +141,21 @@ class PyramidPooling(nn.Module):
         return torch.cat([x, *levels], dim=1)
 
 
-def _backbone(name: str, pretrained: bool) -> nn.Module:
-    """Return a timm model that gives its last two stages, [middle, deep], at an eighth of the input's size."""
+def _backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, str] | None]:
+    """Return a timm model that gives its last two stages, [middle, deep], at an eighth of the input's size.
+
+    The second value tells the file of its weights, where they came from one: name and SHA-256.
+    """
     import timm  # slower to import than PyTorch: only when a PSPNet is built
+
+    from nnti.models.weights import load_backbone, weights_file
 
     if ":" not in name and not timm.is_model(name.split(".")[0]):  # "hf-hub:…" and "local-dir:…" are timm's to resolve
         raise ValueError(f"timm has no backbone '{name}'; timm.list_models() has all names")
     options = {"features_only": True, "output_stride": OUTPUT_STRIDE, "out_indices": (-2, -1)}
+    path = weights_file(name) if pretrained else None
     try:
-        return exact_depthwise(timm.create_model(name, pretrained=pretrained, **options))
+        backbone = exact_depthwise(timm.create_model(name, pretrained=pretrained and path is None, **options))
     except (NotImplementedError, AssertionError, TypeError) as error:
         raise ValueError(
             f"backbone '{name}' cannot give features at output_stride {OUTPUT_STRIDE} "
@@ -160,8 +167,10 @@ def _backbone(name: str, pretrained: bool) -> nn.Module:
         raise WeightsError(
             f"the ImageNet weights of '{name}' could not be downloaded ({type(error).__name__}). Go online once, and "
             f'timm keeps them; or train without them: model_arguments={{"backbone": "{name}", "pretrained": false}}, '
-            "with backbone_factor=1 and more epochs"
+            "with backbone_factor=1 and more epochs. A file of them may also lie in the data folder, as "
+            f"weights/{name}.pth"
         ) from error
+    return backbone, load_backbone(backbone, name, path) if path else None
 
 
 def _backbone_blocks(backbone: nn.Module) -> Iterator[Block]:

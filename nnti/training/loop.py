@@ -96,7 +96,7 @@ class Fit:
             self._restore(saved)
         iteration = self.state.done * len(self.loader) + self.state.step
         self.schedule = poly_schedule(self.optimizer, experiment, len(self.loader), iteration)
-        self.state.enter_session(self.device, self.dtype, self.world)
+        self.state.enter_session(self.device, self.dtype, self.world, getattr(self.model, "weights", None))
 
         self._stopping, self._unseen = False, []
         self._saved_at, self._saved_step = time.perf_counter(), self.state.step

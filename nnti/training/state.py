@@ -100,14 +100,17 @@ class RunState:
         found = {name: row.get(f"val_{name}", math.nan) for name in ("loss", *METRICS)}
         return {} if math.isnan(found["pixel_accuracy"]) else {"protocol": protocol, **found}
 
-    def enter_session(self, device: torch.device, precision: torch.dtype, world: World) -> None:
-        """Note the device and versions that training continues with, if they have changed."""
+    def enter_session(
+        self, device: torch.device, precision: torch.dtype, world: World, weights: dict[str, str] | None
+    ) -> None:
+        """Note device, versions and file of pretrained weights that training begins or continues with, if changed."""
         now = {
             "device": device_name(device),
             "processes": world.size,
             "precision": str(precision).removeprefix("torch."),
             "versions": versions(),
             "commit": commit(),
+            **({"weights": weights} if weights else {}),
         }
         if not self.sessions or {**self.sessions[-1], **now} != self.sessions[-1]:
             self.sessions.append({"epoch": self.done + 1, "step": self.step, **now})
