@@ -102,7 +102,7 @@ def evaluate(options: argparse.Namespace) -> None:
     run, model, checkpoint, dataset = _loaded(path, options.device, options.split)
     device, bar = next(model.parameters()).device, not options.quiet
     attach_cache(dataset, experiment.cache, build=False)
-    loss = CrossEntropy(checkpoint["class_weights"], dataset.ignore_index)
+    loss = CrossEntropy(checkpoint["class_weights"])
     print(f"{run.path} on {dataset.title} {dataset.split}, {len(dataset)} images")
     with machine_explained():
         results = [measure(model, experiment, dataset, protocol, loss, bar, inference) for protocol in protocols]
@@ -139,10 +139,7 @@ def predict(options: argparse.Namespace) -> None:
             write_line(str(written))  # above the progress bar
 
 
-@command(
-    RUN,
-    argument("--output", type=Path, default=Path("exports"), metavar="DIR", help="default: exports"),
-)
+@command(RUN, argument("--output", type=Path, default=Path("exports"), metavar="DIR", help="default: exports"))
 def export(options: argparse.Namespace) -> None:
     """Write a trained network as ONNX, and compare the two."""
     path = find_run_dir(options.run)
@@ -153,10 +150,7 @@ def export(options: argparse.Namespace) -> None:
     print(difference or f"not checked: {WITHOUT_RUNTIME}")
 
 
-@command(
-    argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/"),
-    FIGURES,
-)
+@command(argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/"), FIGURES)
 def figures(options: argparse.Namespace) -> None:
     """Draw the figures of runs, and the architectures, as PNG and PDF."""
     folders = [find_run_dir(name) for name in options.runs or list_runs()]
@@ -253,9 +247,7 @@ def data(options: argparse.Namespace) -> None:
         print(download(options.name, options.root, options.coarse))
 
 
-@command(
-    argument("name", nargs="?", metavar="NAME", help="explain this one, setting by setting"),
-)
+@command(argument("name", nargs="?", metavar="NAME", help="explain this one, setting by setting"))
 def experiments(options: argparse.Namespace) -> None:
     """List the experiments, or explain one setting by setting."""
     if options.name:
@@ -292,10 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as error:
-        print(
-            f"\n{str(error) or 'interrupted; run the same command again'}",
-            file=sys.stderr,
-        )
+        print(f"\n{str(error) or 'interrupted; run the same command again'}", file=sys.stderr)
         return INTERRUPTED
     return 0
 

@@ -60,6 +60,7 @@ class Experiment:
     backbone_factor: float = setting(0.1, "learning rate of a pretrained backbone, times learning_rate", 0, 10)
     momentum: float = setting(0.9, "momentum of SGD, first beta of Adam", 0, 0.9999)
     weight_decay: float = setting(1e-4, "L2 penalty", 0, 1)
+    clip_gradient: float | None = setting(None, "scale gradients of a larger norm down to this (None: never)", 1e-8)
     # schedule: lr = learning_rate · (1 − iteration / all iterations)^power
     epochs: int = setting(80, "passes over the training split", 1, 100_000)
     power: float = setting(1.0, "power of the poly schedule (0: constant)", 0, 10)

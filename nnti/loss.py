@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnti.data import SegmentationDataset, class_frequencies
+from nnti.data.base import IGNORE_INDEX
 from nnti.experiment import Experiment
 from nnti.models.blocks import Outputs, final_logits, full_size_parts, most_likely
 
@@ -46,15 +47,14 @@ class CrossEntropy(nn.Module):
 
     Args:
         class_weights: one weight per class; None: all 1.
-        ignore_index: label of void pixels.
         auxiliary_weight: share of an auxiliary head's cross entropy (PSPNet paper, section 4: 0.4).
     """
 
-    def __init__(self, class_weights: np.ndarray | None = None, ignore_index: int = 255, auxiliary_weight: float = 0.4):
+    def __init__(self, class_weights: np.ndarray | None = None, auxiliary_weight: float = 0.4):
         super().__init__()
         weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights)
-        self.ignore_index, self.auxiliary_weight = ignore_index, auxiliary_weight
+        self.auxiliary_weight = auxiliary_weight
 
     def forward(self, outputs: Tensor | Outputs, label: Tensor) -> LossSum:
         """Return the sums over pixels and the sum of weights to divide them by.
@@ -72,10 +72,10 @@ class CrossEntropy(nn.Module):
         return LossSum(sum(totals), self._weight(label), auxiliary, torch.cat(predictions))
 
     def _total(self, logits: Tensor, label: Tensor) -> Tensor:
-        return F.cross_entropy(logits, label, self.class_weights, ignore_index=self.ignore_index, reduction="sum")
+        return F.cross_entropy(logits, label, self.class_weights, ignore_index=IGNORE_INDEX, reduction="sum")
 
     def _weight(self, label: Tensor) -> Tensor:
-        valid = label != self.ignore_index
+        valid = label != IGNORE_INDEX
         if self.class_weights is None:
             return valid.sum().float()
         return (self.class_weights[label.where(valid, 0)] * valid).sum()
@@ -85,18 +85,9 @@ def build_loss(
     experiment: Experiment, train_data: SegmentationDataset, progress: bool = True, class_weights=None
 ) -> CrossEntropy:
     """Return the loss of an experiment; class weights, if not given, come from the training split's pixel counts."""
-    if class_weights is None:
-        class_weights = count_class_weights(experiment, train_data, progress)
-    return CrossEntropy(class_weights, train_data.ignore_index, experiment.auxiliary_weight)
-
-
-def count_class_weights(
-    experiment: Experiment, train_data: SegmentationDataset, progress: bool = True
-) -> np.ndarray | None:
-    """Return the weights of an experiment's classes, from the training split's pixel counts; None: all alike."""
-    if experiment.class_weighting == "none":
-        return None
-    return enet_class_weights(class_frequencies(train_data, progress=progress))
+    if class_weights is None and experiment.class_weighting == "enet":
+        class_weights = enet_class_weights(class_frequencies(train_data, progress=progress))
+    return CrossEntropy(class_weights, experiment.auxiliary_weight)
 
 
 def enet_class_weights(pixels_per_class: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnti.data.base import IGNORE_INDEX
+
 # the metrics of the 2021 report, and their names in figures
 METRICS = {
     "mean_iou": "mean IoU",
@@ -21,14 +23,10 @@ class ConfusionMatrix:
     """Count (truth, prediction) pairs of pixels; void pixels are left out.
 
     Counts stay on the device of the first update, and no update waits for that device.
-
-    Args:
-        num_classes: number of classes.
-        ignore_index: label of void pixels.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255):
-        self.num_classes, self.ignore_index = num_classes, ignore_index
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
         self._counts = torch.zeros(num_classes**2 + 2, dtype=torch.int64)  # the matrix, then void, then invalid
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
@@ -47,7 +45,7 @@ class ConfusionMatrix:
         prediction, label = prediction.long().flatten(), label.to(prediction.device).long().flatten()
         valid = (label >= 0) & (label < n) & (prediction >= 0) & (prediction < n)
         cell = torch.where(valid, label * n + prediction, n * n + 1)
-        cell = torch.where(label == self.ignore_index, n * n, cell)
+        cell = torch.where(label == IGNORE_INDEX, n * n, cell)
         self._counts = self._counts.to(cell.device)
         if cell.device.type == "cpu":
             self._counts += torch.bincount(cell, minlength=len(self._counts))
@@ -61,7 +59,7 @@ class ConfusionMatrix:
             self._counts[-1] = 0
             raise ValueError(
                 f"{invalid} pixels have a label or prediction that is neither in 0 … {self.num_classes - 1} nor "
-                f"ignore_index {self.ignore_index}; reading them through a data set names the file"
+                f"ignore_index {IGNORE_INDEX}; reading them through a data set names the file"
             )
 
     def counts(self) -> Tensor:

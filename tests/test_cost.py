@@ -118,7 +118,7 @@ def test_half_precision_halves_the_activations():
     without = 12 * count_parameters(model)
     half = measure_training_memory(model, size, 2, "cpu", precision="bfloat16")
     assert 0.5 < (half.peak - without) / (memory(model, size) - without) < 0.75  # the loss stays in float32
-    assert (half.size, half.batch_size, half.precision, half.method) == (size, 2, "bfloat16", COUNTED)
+    assert (half.precision, half.method) == ("bfloat16", COUNTED)
 
 
 # time

@@ -14,7 +14,7 @@ from nnti.augment import normalize
 from nnti.errors import RunError
 from nnti.experiment import Experiment
 from nnti.inference.deploy import deploy
-from nnti.inference.export import average_cells, onnx_bytes, verify
+from nnti.inference.export import CellAverage, onnx_bytes, verify
 from nnti.models import build_model
 from nnti.models.blocks import batch_norms
 from nnti.models.saved import load_checkpoint, load_model
@@ -150,4 +150,4 @@ def test_other_logits_are_an_error():
 def test_averages_of_cells_are_pytorchs(cells):
     for height, width in itertools.product((1, 2, 5, 6, 7, 12, 13, 127), (1, 4, 6, 9, 31)):
         x = torch.randn(2, 3, height, width)
-        assert torch.allclose(average_cells(x, cells), F.adaptive_avg_pool2d(x, cells), atol=1e-6), (height, width)
+        assert torch.allclose(CellAverage(cells)(x), F.adaptive_avg_pool2d(x, cells), atol=1e-6), (height, width)

@@ -341,7 +341,7 @@ def test_error_counts_are_those_of_a_loop_over_pixels(errors):
             wrong[int(min(distances[kind][at], FARTHEST))] += prediction[at] != label[at]
         assert (summary[kind]["pixels"], summary[kind]["errors"]) == (pixels.tolist(), wrong.tolist())
         for width, measured in zip(LEFT_OUT, summary[kind]["mean_iou_beyond"], strict=True):
-            kept, matrix = label.copy(), ConfusionMatrix(11, VOID)
+            kept, matrix = label.copy(), ConfusionMatrix(11)
             kept[distances[kind] < (width if kind == "boundary" else width + 1)] = VOID
             matrix.update(prediction, kept)
             assert measured == pytest.approx(matrix.compute()["mean_iou"], nan_ok=True)

@@ -1,5 +1,7 @@
 """The networks: what is promised of all of them, then each against its paper."""
 
+import copy
+import hashlib
 import json
 
 import pytest
@@ -8,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from nnti.augment import MEAN, STD
 from nnti.errors import SettingError, WeightsError
+from nnti.inference.image import predict
 from nnti.loss import CrossEntropy
 from nnti.models import (
     ENet,
@@ -21,6 +25,7 @@ from nnti.models import (
     final_logits,
     trace,
 )
+from nnti.models.attention import AttentionGate, PyramidAttention
 from nnti.models.blocks import batch_norms, frozen_statistics, watched
 from nnti.models.enet import PReLU
 from nnti.models.pspnet import PyramidPooling
@@ -31,7 +36,9 @@ VARIANTS = [
     ("r2unet", {"widths": [4, 5, 6, 7, 8]}),
     ("r2unet", {"widths": [4, 6], "step_norm": "per_step"}),
     ("pspnet", {"backbone": "resnet10t"}),
+    ("r2unet", {"widths": [4, 6], "gates": True}),
     ("pspnet", {"backbone": "resnet10t", "aux": False}),
+    ("pspnet", {"backbone": "resnet10t", "context": "attention"}),
 ]
 
 
@@ -264,6 +271,15 @@ def test_checkpointing_gives_the_same_gradients_and_statistics(step_norm):
         assert torch.equal(one, other), name
 
 
+def test_a_gate_weights_each_pixel_of_a_skip_connection():
+    gate, skip, decoded = AttentionGate(6), torch.randn(2, 6, 5, 7), torch.randn(2, 6, 5, 7)
+    inner = sum(part[1](F.conv2d(x, part[0].weight)) for part, x in ((gate.skip, skip), (gate.decoded, decoded)))
+    alpha = torch.sigmoid(F.conv2d(inner.relu(), gate.psi.weight, gate.psi.bias))
+    torch.testing.assert_close(gate(skip, decoded), alpha * skip)
+    names = {gates: set(R2UNet(5, (4, 6, 8), gates=gates).state_dict()) for gates in (False, True)}
+    assert all(name.startswith("gates.") for name in names[True] - names[False]) and names[True] > names[False]
+
+
 # PSPNet
 
 
@@ -288,6 +304,40 @@ def test_the_pyramid_appends_the_means_of_its_cells():
     assert torch.allclose(out[:, 4], x.mean().expand(1, 8, 12), atol=1e-4)
     corner = x[:, :, :4, :6].mean()  # bilinear growth keeps the outermost pixels of a 2 × 2 grid
     assert torch.allclose(out[0, 5, 0, 0], corner, atol=1e-4)
+
+
+def test_each_pixel_reads_from_the_pyramids_cells():
+    module, x = PyramidAttention(8, 4, (1, 2, 3)).eval(), torch.rand(2, 8, 6, 12)
+    cells = torch.cat([F.adaptive_avg_pool2d(x, bin).flatten(2) for bin in (1, 2, 3)], dim=2).transpose(1, 2)
+    query = module.query(x).flatten(2).transpose(1, 2)
+    read = F.scaled_dot_product_attention(query, module.key(cells), module.value(cells))  # (2, 72, 8)
+    out = module(x)
+    assert torch.equal(out[:, :8], x)
+    expected = module.norm(read.transpose(1, 2).reshape(2, 8, 6, 12)).relu()
+    torch.testing.assert_close(out[:, 8:], expected)
+    assert module.weights(x).shape == (2, 6, 12, module.cells) == (2, 6, 12, 14)
+    torch.testing.assert_close(module.weights(x).sum(-1), torch.ones(2, 6, 12))
+
+
+def test_a_backbone_gets_images_in_the_normalisation_of_its_weights():
+    image, seen = torch.randint(0, 256, (1, 3, 40, 48), dtype=torch.uint8), []
+    for backbone, mean, std in (("resnet10t", MEAN, STD), ("tf_efficientnet_lite0", (0.5,) * 3, (0.5,) * 3)):
+        model = PSPNet(5, backbone).eval()
+        model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        predict(model, image[0])
+        expected = (image / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+        torch.testing.assert_close(seen.pop(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:dilated depthwise")
+def test_dilated_depthwise_convolutions_compute_in_float32_on_a_cpu():
+    model, types = copy.deepcopy(PSPNet(5, "tf_efficientnet_lite0")), {True: set(), False: set()}
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            module.register_forward_hook(lambda m, _, out: types[m.dilation[0] > 1].add(out.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        model.train()(torch.randn(2, 3, 48, 48))
+    assert types == {True: {torch.float32}, False: {torch.bfloat16}}
 
 
 def test_the_auxiliary_head_is_for_training_and_adds_its_weights_alone():
@@ -327,3 +377,19 @@ def test_pretrained_weights_reach_the_backbone_where_they_are_asked_for(tmp_path
     assert loaded(arguments=arguments | {"pretrained": True})
     assert not loaded(arguments=arguments)
     assert not loaded(arguments=arguments | {"pretrained": True}, pretrained=False)  # a checkpoint's own will follow
+
+
+def test_a_file_in_the_data_folder_gives_a_backbone_all_its_weights_or_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("NNTI_DATA", str(tmp_path))
+    source, file = timm.create_model("resnet10t").state_dict(), tmp_path / "weights" / "resnet10t.pth"
+    file.parent.mkdir()
+    for content in (source, {f"net.{key}": value for key, value in source.items() if "num_batches" not in key}):
+        torch.save(content, file)
+        model = PSPNet(5, "resnet10t", pretrained=True)
+        own = {key: value for key, value in model.backbone.state_dict().items() if "num_batches" not in key}
+        assert len(own) > 50 and all(torch.equal(value, source[key]) for key, value in own.items())
+        assert model.weights == {"file": "resnet10t.pth", "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        assert PSPNet(5, "resnet10t").weights is None
+    torch.save({key: value for key, value in source.items() if key != "layer4.0.conv2.weight"}, file)
+    with pytest.raises(WeightsError, match=r"resnet10t.pth does not hold.*first is layer4.0.conv2.weight"):
+        PSPNet(5, "resnet10t", pretrained=True)

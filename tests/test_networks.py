@@ -154,6 +154,22 @@ def test_pooled_maps_show_cells_as_large_as_they_are(image):
         figures.pooled_maps(ENet(2), image, "")
 
 
+def test_attended_cells_are_weights_of_the_chosen_pixels(image):
+    torch.manual_seed(0)
+    model = PSPNet(19, backbone="resnet10t", context="attention")
+    nn.init.normal_(model.pyramid.key.weight, std=100)  # else an untrained network attends to all cells alike
+    figure = figures.attended_cells(model, image, [(0, 0), (40, 60)], "title")
+    shown = pictures(figure)
+    assert len(shown) == 10 and all(picture.shape == (48, 64, 3) for picture in shown)
+    assert not np.array_equal(shown[0], shown[5]) and not np.array_equal(shown[4], shown[9])
+    assert 10 < len(np.unique(shown[4].reshape(-1, 3), axis=0)) <= 36
+    names = [text.get_text() for text in figure.texts]
+    shares = [float(text.split(": ")[1].rstrip("%")) for text in names if text.endswith("%")]
+    assert len(shares) == 8 and sum(shares) == pytest.approx(200, abs=5)
+    with pytest.raises(ValueError, match="PSPNet has no attention"):
+        figures.attended_cells(build("pspnet"), image, [(0, 0)], "")
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_drawing_changes_nothing(name, image):
     draw = {"r2unet": figures.feature_steps, "pspnet": figures.pooled_maps}

@@ -86,7 +86,7 @@ def plain_loop(experiment: Experiment) -> tuple[torch.nn.Module, list[float], np
         weights = 1 / torch.log(1.02 + share)
     step = 0
     for epoch in range(1, experiment.epochs + 1):
-        total, weight, matrix = 0.0, 0.0, np.zeros((21, 21), dtype=np.int64)
+        total, weight, matrix, norms = 0.0, 0.0, np.zeros((21, 21), dtype=np.int64), []
         loader.sampler.set_epoch(epoch)
         for batch in loader:
             images, labels = prepare(batch, experiment, CPU)
@@ -98,25 +98,27 @@ def plain_loop(experiment: Experiment) -> tuple[torch.nn.Module, list[float], np
             losses = [F.cross_entropy(part, labels, weights, ignore_index=255) for part in parts]
             optimizer.zero_grad()
             (losses[0] + experiment.auxiliary_weight * sum(losses[1:])).backward()
+            norms.append(float(torch.cat([p.grad.flatten() for p in model.parameters()]).norm()))
             optimizer.step()
             step += 1
             known = labels != 255
             pixels = float(known.sum() if weights is None else weights[labels[known]].sum())
             total, weight = total + pixels * float(losses[0].detach()), weight + pixels
             np.add.at(matrix, (labels[known].numpy(), parts[0].argmax(1)[known].numpy()), 1)
-    return model, total / weight, matrix
+    return model, total / weight, matrix, max(norms)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_trains_like_a_plain_loop_of_pytorch_and_is_loaded_again(tiny, name):
     settings = {"batch_size": 2, "learning_rate": 0.002, "epochs": 2 if name == "r2unet" else 1, **NETWORKS[name]}
     run = train(experiment := tiny.replace(model=name, **settings))
-    plain, loss, matrix = plain_loop(experiment)
+    plain, loss, matrix, gradient = plain_loop(experiment)
     trained, row = load_checkpoint(run.run.last)["model"], run.rows[-1]
     for key, value in plain.state_dict().items():
         torch.testing.assert_close(trained[key], value, rtol=1e-3, atol=1e-4)
     hit, union = np.diag(matrix), matrix.sum(0) + matrix.sum(1) - np.diag(matrix)
     assert row["train_loss"] == pytest.approx(loss, rel=1e-4)
+    assert row["gradient_norm"] == pytest.approx(gradient, rel=1e-2)
     assert row["train_pixel_accuracy"] == pytest.approx(hit.sum() / matrix.sum(), abs=2e-3)
     assert row["train_mean_iou"] == pytest.approx((hit[union > 0] / union[union > 0]).mean(), abs=2e-3)
     record, (model, checkpoint) = run.run.record(), load_model(run.run.best)
@@ -203,6 +205,16 @@ def test_it_learns_in_half_precision_too(tiny, precision):
     assert isinstance(run.optimizer, torch.optim.Adam) and run.optimizer.defaults["betas"] == (0.9, 0.999)
     assert run.rows[-1]["train_loss"] < 0.9 * run.rows[1]["train_loss"]
     assert run.run.record()["precision"] == precision
+
+
+def test_a_step_is_never_longer_than_the_clipped_gradient(tiny):
+    settings = {"clip_gradient": 0.5, "momentum": 0, "weight_decay": 0, "learning_rate": 0.1, "power": 0, "epochs": 1}
+    run, weights = fit(tiny.replace(**settings), progress=False), []
+    note = lambda *_: weights.append(torch.cat([p.detach().flatten() for p in run.model.parameters()]))  # noqa: E731
+    run.optimizer.register_step_pre_hook(note)
+    list(run)
+    steps = [float((after - before).norm()) for before, after in itertools.pairwise(weights)]
+    assert max(steps) == pytest.approx(0.05, rel=1e-3) and run.rows[1]["gradient_norm"] > 0.5
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,10 +1,10 @@
 """Data sets: files in, (uint8 image, uint8 label) out. Start with `load_dataset("voc", "train")`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, class_frequencies, evenly_spread
+from nnti.data.base import SegmentationDataset, check_choice, class_frequencies, evenly_spread
 from nnti.data.cache import attach_cache
 from nnti.data.camvid import CamVid
 from nnti.data.cityscapes import Cityscapes
@@ -13,40 +13,27 @@ from nnti.data.voc import VOC
 from nnti.errors import DataError
 from nnti.folders import miniature_root
 
-__all__ = [
-    "CamVid",
-    "Cityscapes",
-    "DATASETS",
-    "DataError",
-    "Folder",
-    "IGNORE_INDEX",
-    "MINIATURES",
-    "SegmentationDataset",
-    "VOC",
-    "attach_cache",
-    "available",
-    "class_frequencies",
-    "evenly_spread",
-    "load_dataset",
-]
+
+class VOCMiniature(VOC):
+    """A split of the VOC miniature in `root` (None: the project's own folder), which is drawn first if needed."""
+
+    name = "voc_miniature"
+
+    def __init__(self, split: str = "train", root: str | Path | None = None):
+        from nnti.data.miniature import write_miniature_voc
+
+        super().__init__(split, write_miniature_voc(_announced("VOC", "VOCdevkit/VOC2012", root)))
 
 
-def voc_miniature(split: str = "train", root: str | Path | None = None) -> VOC:
-    """Return a split of the VOC miniature in `root` (None: the project's own folder), drawing it first if needed."""
-    from nnti.data.miniature import write_miniature_voc
+class CityscapesMiniature(Cityscapes):
+    """A split of the Cityscapes miniature; otherwise as `VOCMiniature`."""
 
-    dataset = VOC(split, write_miniature_voc(_announced("VOC", "VOCdevkit/VOC2012", root)))
-    dataset.name = "voc_miniature"
-    return dataset
+    name = "cityscapes_miniature"
 
+    def __init__(self, split: str = "train", root: str | Path | None = None):
+        from nnti.data.miniature import write_miniature_cityscapes
 
-def cityscapes_miniature(split: str = "train", root: str | Path | None = None) -> Cityscapes:
-    """Return a split of the Cityscapes miniature; otherwise as `voc_miniature`."""
-    from nnti.data.miniature import write_miniature_cityscapes
-
-    dataset = Cityscapes(split, write_miniature_cityscapes(_announced("Cityscapes", "cityscapes", root)))
-    dataset.name = "cityscapes_miniature"
-    return dataset
+        super().__init__(split, write_miniature_cityscapes(_announced("Cityscapes", "cityscapes", root)))
 
 
 def _announced(title: str, folder: str, root: str | Path | None) -> Path:
@@ -57,17 +44,8 @@ def _announced(title: str, folder: str, root: str | Path | None) -> Path:
     return root
 
 
-MINIATURES: dict[str, Callable[..., SegmentationDataset]] = {
-    "voc_miniature": voc_miniature,
-    "cityscapes_miniature": cityscapes_miniature,
-}
-DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
-    "voc": VOC,
-    "camvid": CamVid,
-    "cityscapes": Cityscapes,
-    "folder": Folder,
-    **MINIATURES,
-}
+MINIATURES = {dataset.name: dataset for dataset in (VOCMiniature, CityscapesMiniature)}
+DATASETS = {dataset.name: dataset for dataset in (VOC, CamVid, Cityscapes, Folder)} | MINIATURES
 
 
 def load_dataset(
@@ -78,7 +56,7 @@ def load_dataset(
     `arguments`, the setting `dataset_arguments`, go to the constructor of a data set that takes any.
     """
     check_choice("data set", name, DATASETS)
-    takes = getattr(DATASETS[name], "arguments", ())
+    takes = DATASETS[name].arguments
     if arguments and not takes:
         raise DataError(
             f"dataset_arguments={dict(arguments)}: the data set '{name}' takes none; leave them out, or set "

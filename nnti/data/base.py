@@ -16,17 +16,8 @@ from PIL import ExifTags, Image, ImageOps
 from nnti.errors import DataError, denied
 from nnti.progress import progress_bar
 
-IMAGE_ENDINGS = (
-    ".bmp",
-    ".gif",
-    ".jpeg",
-    ".jpg",
-    ".png",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)  # files in a folder that count as images
+# files in a folder that count as images
+IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 IGNORE_INDEX = 255  # the label of void pixels in every data set, whatever the files use
 
 
@@ -65,7 +56,7 @@ class SegmentationDataset(torch.utils.data.Dataset):
     """One split of a data set.
 
     A sample is `(image, label)`: a uint8 tensor (3, H, W) in RGB and a uint8 tensor (H, W) with values
-    0 … num_classes − 1 or `ignore_index`, both at the image's own size.
+    0 … num_classes − 1 or 255 for void, both at the image's own size.
 
     Subclasses give the (image, label) paths and, where the stored label values are not the class numbers, override
     `read_label`. `files` is that list; another one can be assigned, for example a part of it.
@@ -76,7 +67,6 @@ class SegmentationDataset(torch.utils.data.Dataset):
     class_names: Sequence[str] = ()
     palette: np.ndarray  # (num_classes, 3) uint8, RGB: the colours that the data set's authors use
     void_color = (224, 224, 192)
-    ignore_index = IGNORE_INDEX
     decoded = None  # a copy of all samples; see `nnti.data.attach_cache`
     encoding = ""  # what `read_label` depends on besides the files; a decoded copy is renewed when it changes
     arguments: Sequence[str] = ()  # what an experiment's `dataset_arguments` may hold
@@ -140,11 +130,11 @@ class SegmentationDataset(torch.utils.data.Dataset):
     def check_label(self, label: torch.Tensor, path: Path) -> None:
         """Raise DataError, naming the file, if a label is neither a class nor void."""
         values = torch.bincount(label.flatten(), minlength=256).nonzero().flatten().tolist()
-        wrong = [value for value in values if value >= self.num_classes and value != self.ignore_index]
+        wrong = [value for value in values if value >= self.num_classes and value != IGNORE_INDEX]
         if wrong:
             raise DataError(
                 f"{path} holds label values {wrong}; {self.title} has classes 0 to {self.num_classes - 1} "
-                f"and {self.ignore_index} for void. Restore the original file"
+                f"and {IGNORE_INDEX} for void. Restore the original file"
             )
 
 

@@ -47,9 +47,6 @@ class Decoded:
         self._owned = owned  # keeps the memory alive
         self._pixels: np.ndarray | None = None
 
-    def __len__(self) -> int:
-        return len(self.ends)
-
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         if self._pixels is None:
             self._pixels = np.memmap(self.path, np.uint8, mode="c")

@@ -63,7 +63,7 @@ class CamVid(SegmentationDataset):
         super().__init__(folder, split, [pair for part in parts for pair in _pairs(folder, part)])
 
     def read_label(self, path: Path) -> torch.Tensor:
-        """Read one label file as class numbers, uint8 (H, W); the stored void, 11, becomes `ignore_index`."""
+        """Read one label file as class numbers, uint8 (H, W); the stored void, 11, becomes 255."""
         return torch.from_numpy(_FROM_STORED[read_index_png(path)])
 
 

@@ -120,15 +120,11 @@ def unpack_archives(name: str, folder: Path, root: Path) -> None:
 
     The archives stay. Raises DataError if one is damaged or too large for the disk.
     """
-    check_choice("archive of", name, ARCHIVES)
     missing = _missing(name, None, coarse=name == "cityscapes")
-    found = {archive.name: _put_by_hand(archive, [folder]) for archive, _ in missing}
-    missing = [(archive, folders) for archive, folders in missing if found[archive.name]]
-    if missing:
+    here = [(archive, folders) for archive, folders in missing if _put_by_hand(archive, [folder])]
+    if here:
         with _writing_to(root):
-            _check_place(name, missing, sum(archive.unpacked for archive, _ in missing), root)
-            for archive, folders in missing:
-                _install(archive, found[archive.name], folders, root)
+            _obtain(name, here, root, [folder])
 
 
 def _missing(name: str, root: str | Path | None, coarse: bool) -> Missing:

@@ -91,11 +91,6 @@ def find_sbd(*roots: Path, voc: str | Path = "VOC2012") -> Path:
     return find_root(title, roots, SBD_LAYOUTS, needs, SBD_FIX.format(voc=voc))
 
 
-def sbd_names(sbd: Path) -> list[str]:
-    """Return the names of all labelled images of SBD, its train and val together."""
-    return read_list(sbd / "train.txt") + read_list(sbd / "val.txt")
-
-
 def read_sbd_label(path: Path) -> np.ndarray:
     """Read the class labels of one SBD file: uint8 (H, W), no void.
 
@@ -134,5 +129,5 @@ def _sbd_files(voc: Path, root: str | Path | None) -> list[tuple[Path, Path]]:
     sbd = find_sbd(*data_roots(root), *data_roots(), voc, voc.parent, voc.parent.parent, voc=voc)
     own = sbd / "img" if (sbd / "img").is_dir() else images
     known = set(os.listdir(images))  # one listing instead of a stat per image
-    files = [f"{name}.jpg" for name in sbd_names(sbd)]
+    files = [f"{name}.jpg" for name in read_list(sbd / "train.txt") + read_list(sbd / "val.txt")]
     return [((images if file in known else own) / file, (sbd / "cls" / file).with_suffix(".mat")) for file in files]

@@ -1,50 +1,17 @@
-"""Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF, `keep` shows it too."""
+"""Figures and tables from run records and data sets; `save` writes a figure as PNG and PDF, `keep` shows it too.
+
+Every figure takes a `title`, which says what is shown: model, data, how many images, by which protocol. A `dataset`
+gives colours and names of classes.
+"""
 
 from nnti.figures.classes import class_frequencies, per_class_iou
 from nnti.figures.complexity import complexity_markdown, complexity_notes, complexity_table, save_complexity
 from nnti.figures.curves import ablation_dots, curves, learning_rate, poly_schedule
 from nnti.figures.errors import confusion_heatmap, error_distances
-from nnti.figures.insides import feature_steps, pooled_maps
+from nnti.figures.insides import attended_cells, feature_steps, pooled_maps
 from nnti.figures.networks import architecture_figure
-from nnti.figures.pictures import Classes, augmentation_gallery, colorize, overlay, segmented_photo, triptychs
+from nnti.figures.pictures import augmentation_gallery, colorize, overlay, triptychs
 from nnti.figures.recurrence import recurrence_figure
 from nnti.figures.run import best_and_worst, comparison, render_architectures, render_run, run_title, run_triptychs
 from nnti.figures.style import folder_for, keep, save
 from nnti.figures.tables import as_markdown, health_table, results_table
-
-__all__ = [
-    "Classes",
-    "ablation_dots",
-    "architecture_figure",
-    "as_markdown",
-    "augmentation_gallery",
-    "best_and_worst",
-    "class_frequencies",
-    "colorize",
-    "comparison",
-    "complexity_markdown",
-    "complexity_notes",
-    "complexity_table",
-    "confusion_heatmap",
-    "curves",
-    "error_distances",
-    "feature_steps",
-    "folder_for",
-    "health_table",
-    "keep",
-    "learning_rate",
-    "overlay",
-    "per_class_iou",
-    "poly_schedule",
-    "pooled_maps",
-    "recurrence_figure",
-    "render_architectures",
-    "render_run",
-    "results_table",
-    "run_title",
-    "run_triptychs",
-    "save",
-    "save_complexity",
-    "segmented_photo",
-    "triptychs",
-]

@@ -18,10 +18,7 @@ BAR = 0.145  # inches, the least height of a bar that a number fits beside
 def class_frequencies(counts: Sequence[int] | np.ndarray, dataset: SegmentationDataset, title: str) -> Figure:
     """Show each class's share of the labelled pixels in %, on a logarithmic scale, the most frequent class on top.
 
-    Args:
-        counts: pixels of each class, void excluded, as `nnti.data.class_frequencies` counts them.
-        dataset: gives colours and class names.
-        title: which split, how many images.
+    `counts`: pixels of each class, void excluded, as `nnti.data.class_frequencies` counts them.
     """
     counts = np.asarray(counts, dtype=np.float64)
     order = np.argsort(-counts, kind="stable")
@@ -49,10 +46,7 @@ def per_class_iou(results: Mapping[str, Sequence[float | None]], class_names: Se
     A class that occurs neither in the labels nor in the predictions has no IoU: it is marked "absent" and stays out of
     the mean.
 
-    Args:
-        results: label of a run → IoU of each class, 0 … 1, NaN or None where absent.
-        class_names: one name for each class.
-        title: model, data, images, protocol.
+    `results`: label of a run → IoU of each class, 0 … 1, NaN or None where absent.
     """
     values = {label: np.array(iou, dtype=np.float64) for label, iou in results.items()}  # None becomes NaN
     handles = [_iou_handle(number, label, iou) for number, (label, iou) in enumerate(values.items())]

@@ -6,7 +6,6 @@ of the experiment, if there is one.
 
 import json
 import math
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,8 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from nnti.data import DATASETS, SegmentationDataset
-from nnti.data.base import check_choice
+from nnti.data import DATASETS
 from nnti.device import commit, device_name, readable_device, resolve_device, resolve_precision, versions
 from nnti.errors import RunError, SettingError
 from nnti.experiment import Experiment, crop_shape
@@ -70,7 +68,6 @@ def measure_complexity(
         size: (H, W) of the image that is counted and timed; the experiment's training crop is counted as well.
         device: to time and to train on, as the setting of an experiment.
         timing: False leaves latency and frames per second unmeasured, which take longest.
-        progress: show a progress bar.
     """
     if min(size) < 1:
         raise SettingError(f"size={tuple(size)}: height and width must be at least 1 pixel, for example 512 512")
@@ -85,23 +82,14 @@ def measure_complexity(
     }
 
 
-def dataset_class(name: str) -> type[SegmentationDataset]:
-    """Return the class behind a key of `DATASETS`: its classes are known without any file, except for your own data."""
-    check_choice("data set", name, DATASETS)
-    entry = DATASETS[name]
-    return entry if isinstance(entry, type) else typing.get_type_hints(entry)["return"]
-
-
 def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> dict[str, Any]:
-    names = dataset_class(experiment.dataset).class_names
+    names = DATASETS[experiment.dataset].class_names  # known without any file, except for your own data
     classes = len(names or load_split(experiment, experiment.train_split).class_names)
     torch.manual_seed(experiment.seed)
     model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
     crop, optimizer = crop_shape(experiment.crop_size), partial(build_optimizer, experiment)
     whole, precision = count_operations(model, size), experiment.precision
-    memory = measure_training_memory(
-        model, crop, experiment.batch_size, device, precision=precision, optimizer=optimizer
-    )
+    memory = measure_training_memory(model, crop, experiment.batch_size, device, precision, optimizer)
     return {
         "experiment": experiment.name,
         "model": model.title,
@@ -118,7 +106,7 @@ def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> 
         "crop_multiply_adds": count_operations(model, crop).multiply_adds,
         **(_latency(model, experiment, size, device) if timing else {}),
         "memory": memory.peak,
-        "memory_of": f"{memory.batch_size} crops of {_pixels(memory.size)}, {memory.precision}",
+        "memory_of": f"{experiment.batch_size} crops of {_pixels(crop)}, {memory.precision}",
         "memory_method": memory.method,
         **_time_per_epoch(experiment),
         **_published(experiment),
@@ -162,13 +150,7 @@ def _time_of(experiment: Experiment, record: dict[str, Any]) -> dict[str, Any]:
 def _published(experiment: Experiment) -> dict[str, Any]:
     """Return the report's values where the experiment has its model and its data set."""
     cost = COSTS.get((experiment.model, experiment.dataset))
-    if cost is None:
-        return {}
-    return {
-        "published_parameters": cost.parameters,
-        "published_checkpoint_bytes": cost.checkpoint_bytes,
-        "published_seconds_per_epoch": cost.seconds_per_epoch,
-    }
+    return {f"published_{name}": value for name, value in vars(cost).items()} if cost else {}
 
 
 def save_complexity(record: dict[str, Any], folder: str | Path | None = None) -> list[Path]:
@@ -198,11 +180,9 @@ def read_complexity(path: str | Path) -> dict[str, Any]:
 
 
 def with_times(costs: dict[str, Any], records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return a record of `measure_complexity` whose times per epoch are those of these runs' records, and no others.
+    """Return `costs`, a record of `measure_complexity`, with the times per epoch of these runs' records and no others.
 
-    Args:
-        costs: as `read_complexity` returns it; it is not changed.
-        records: name of a run → its record.
+    `records`: name of a run → its record.
     """
     rows = []
     for row in costs["rows"]:

@@ -31,9 +31,7 @@ ROW = 0.24  # inches per row of dots
 def curves(histories: Mapping[str, pd.DataFrame], title: str) -> Figure:
     """Show Dice, F1, mean IoU, pixel accuracy, sensitivity and loss over epochs: (a-f) training, (g-l) validation.
 
-    Args:
-        histories: label of a run → its history, as `RunFolder.history` returns it.
-        title: what was trained and measured: model, data, images, protocol.
+    `histories`: label of a run → its history, as `RunFolder.history` returns it.
     """
     handles = _run_handles(histories)
     figure, panels = page(7.6, title, 4, 3, below=legend_height(handles) + FOOT)
@@ -51,12 +49,7 @@ def curves(histories: Mapping[str, pd.DataFrame], title: str) -> Figure:
 
 @styled
 def learning_rate(histories: Mapping[str, pd.DataFrame], title: str) -> Figure:
-    """Show the learning rate of the decoder or head, as it was at the end of each epoch.
-
-    Args:
-        histories: label of a run → its history, as `RunFolder.history` returns it.
-        title: what was trained.
-    """
+    """Show the learning rate of the decoder or head, as it was at the end of each epoch; arguments as for `curves`."""
     handles = _run_handles(histories)
     figure, (axes,) = page(2.5, title, below=legend_height(handles), left=RATE)
     trained = {label: history[history["epoch"] > 0] for label, history in histories.items()}
@@ -71,9 +64,7 @@ def learning_rate(histories: Mapping[str, pd.DataFrame], title: str) -> Figure:
 def poly_schedule(experiment: Experiment, steps_per_epoch: int) -> Figure:
     """Show the learning rate that an experiment's "poly" schedule gives at every iteration, epochs on the upper axis.
 
-    Args:
-        experiment: its `learning_rate`, `power` and `epochs` are used.
-        steps_per_epoch: iterations per epoch: training images // batch size.
+    `steps_per_epoch`: iterations per epoch: training images // batch size.
     """
     total = experiment.epochs * steps_per_epoch
     iterations = np.arange(total)
@@ -126,9 +117,7 @@ def _run_handles(labels: Sequence[str]) -> list[Line2D]:
 def ablation_dots(scores: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
     """Show a dot per seed and a line at their mean for each question's variants, all questions on one scale.
 
-    Args:
-        scores: question → variant → mean IoU of each seed, 0 … 1; a variant without any is marked "not run".
-        title: metric, protocol, data.
+    `scores`: question → variant → mean IoU of each seed, 0 … 1; a variant without any is marked "not run".
     """
     names = [variant for variants in scores.values() for variant in variants]
     rows = len(names) + len(scores)

@@ -18,10 +18,7 @@ KINDS = {"boundary": "from the boundary between two classes", "void": "from void
 def confusion_heatmap(matrix: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> Figure:
     """Show which classes are confused: each row's share of the true class's pixels, in %.
 
-    Args:
-        matrix: (num_classes, num_classes) pixels, row = truth, column = prediction.
-        class_names: one name for each class.
-        title: model, data, images, protocol.
+    `matrix`: (num_classes, num_classes) pixels, row = truth, column = prediction.
     """
     counts = np.asarray(matrix, dtype=np.float64)
     pixels = counts.sum(1, keepdims=True)
@@ -49,9 +46,7 @@ def confusion_heatmap(matrix: Sequence[Sequence[int]], class_names: Sequence[str
 def error_distances(analysis: dict[str, Any], title: str) -> Figure:
     """Show the error rate by distance from class boundaries and void, and the mean IoU without a band around them.
 
-    Args:
-        analysis: as `nnti.inference.errors.analyze` returns it.
-        title: model, data, images, protocol.
+    `analysis`: as `nnti.inference.errors.analyze` returns it.
     """
     overall = 100 * sum(analysis["boundary"]["errors"]) / sum(analysis["boundary"]["pixels"])
     handles = [Line2D([], [], label=name, **run_style(number)) for number, name in enumerate(KINDS.values())]

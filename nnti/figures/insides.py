@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nnti.figures.pictures import CAPTION, GAP, MARGIN, draw_picture, to_picture, write_at
 from nnti.figures.style import WIDTH, bare_page, styled
 from nnti.inference.image import evaluating, predict
+from nnti.models.attention import PyramidAttention
 from nnti.models.blocks import watched
 
 CHANNELS = 3  # shown of a recurrent convolution
@@ -28,7 +29,6 @@ def feature_steps(model: nn.Module, image: Tensor, title: str) -> Figure:
     Args:
         model: a network with modules that have `states`, as `nnti.models.r2unet.RecurrentConv`.
         image: uint8 (3, H, W).
-        title: which model, trained how long.
 
     Raises ValueError for a model without recurrent convolutions.
     """
@@ -56,7 +56,6 @@ def pooled_maps(model: nn.Module, image: Tensor, title: str) -> Figure:
         model: a network with a module that has `bins` and `levels`, as `nnti.models.pspnet.PyramidPooling`, each level
             beginning with its pooling.
         image: uint8 (3, H, W).
-        title: which model, trained how long.
 
     Raises ValueError for a model without a pyramid.
     """
@@ -75,6 +74,55 @@ def pooled_maps(model: nn.Module, image: Tensor, title: str) -> Figure:
     pictures += [(name, _stretched(color, image)) for name, color in zip(names, colors, strict=True)]
     across = -(-len(pictures) // 2)
     return _table([pictures[:across], pictures[across:]], [], image, title)
+
+
+@styled
+def attended_cells(model: nn.Module, image: Tensor, pixels: Sequence[tuple[int, int]], title: str) -> Figure:
+    """Show what chosen pixels attend to: a row for each, with the pixel marked, then each level's cells by weight.
+
+    All levels of a row share one scale, from black (nothing) to the largest weight of a cell. A pixel's weights add up
+    to 1 over all cells of all levels.
+
+    Args:
+        model: a network with a `nnti.models.attention.PyramidAttention`.
+        image: uint8 (3, H, W).
+        pixels: (row, column) in the image.
+
+    Raises ValueError for a model without such a part.
+    """
+    _, module = _first(model, "attention over a pyramid's cells", lambda m: isinstance(m, PyramidAttention))
+    with watched({"module": module}) as calls:
+        predict(model, image, precision="float32")
+    with torch.inference_mode(), evaluating(module):
+        weights = module.weights(*calls["module"][0])[0].float().cpu()  # (h, w, cells)
+    rows, captions = [], []
+    for row, column in pixels:
+        at = [
+            place * size // whole
+            for place, size, whole in zip((row, column), weights.shape[:2], image.shape[1:], strict=True)
+        ]
+        own = weights[*at].numpy()
+        levels = np.split(own, np.cumsum([bin * bin for bin in module.bins])[:-1])
+        maps = [
+            matplotlib.colormaps["magma"](level.reshape(bin, bin) / own.max())[..., :3]
+            for bin, level in zip(module.bins, levels, strict=True)
+        ]
+        names = [f"{bin} × {bin}: {level.sum():.0%}" for bin, level in zip(module.bins, levels, strict=True)]
+        shown = [(name, _stretched(map_, image)) for name, map_ in zip(names, maps, strict=True)]
+        rows.append([("pixel", _marked(to_picture(image), row, column)), *shown])
+        captions.append(f"row {row}, column {column}: at most {own.max():.2g} from one cell")
+    return _table(rows, captions, image, title)
+
+
+def _marked(picture: np.ndarray, row: int, column: int) -> np.ndarray:
+    """Draw a white square with a black border around a pixel, 1/24 of the picture's height to each side."""
+    marked, reach = picture.copy(), max(2, len(picture) // 24)
+    for width, value in ((reach, 0), (reach - 1, 255)):
+        box = marked[max(0, row - width) : row + width + 1, max(0, column - width) : column + width + 1]
+        box[:] = value
+    inner = slice(max(0, row - reach + 2), row + reach - 1), slice(max(0, column - reach + 2), column + reach - 1)
+    marked[inner] = picture[inner]
+    return marked
 
 
 def _table(

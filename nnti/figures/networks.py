@@ -42,12 +42,8 @@ def architecture_figure(model: nn.Module, title: str, size: tuple[int, int] = (5
     """Draw a model's blocks, from image to output, with the size of what each gives for an image of `size` (H, W).
 
     Everything shown comes from the model: sizes are traced, arrows are those that `model.blocks()` declares. Equal
-    blocks in a row share a slab; below the drawing stands what each block is.
-
-    Args:
-        model: any network with `blocks()`; it stays as it was, and nothing is computed.
-        title: which model.
-        size: height and width of the image.
+    blocks in a row share a slab; below the drawing stands what each block is. The model stays as it was, and nothing is
+    computed.
     """
     nodes = model_graph(model, size)
     layout = arrange(nodes, WIDTH - 2 * SIDE)

@@ -17,11 +17,8 @@ from nnti.data.base import IGNORE_INDEX
 from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_height, styled
 from nnti.metrics import ConfusionMatrix
 
-NEUTRAL = (
-    (255, 255, 255),
-    (0, 0, 0),
-    (210, 210, 210),
-)  # for void, if the data set's own colour is too close to a class's
+# for void, if the data set's own colour is too close to a class's
+NEUTRAL = ((255, 255, 255), (0, 0, 0), (210, 210, 210))
 ALPHA = 0.55  # share of the mask's colour in an overlay
 DISTINCT = 100  # distance in RGB at which two colours differ at a glance in a small picture
 
@@ -33,7 +30,6 @@ class Classes:
     title: str
     class_names: Sequence[str]
     palette: Sequence[Sequence[int]]
-    ignore_index: int = IGNORE_INDEX
     void_color: tuple[int, int, int] = SegmentationDataset.void_color
 
     @classmethod
@@ -47,7 +43,11 @@ class Classes:
         return len(self.class_names)
 
 
-def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes) -> np.ndarray:
+Known = SegmentationDataset | Classes  # gives names and colours of classes
+Picture = Tensor | np.ndarray
+
+
+def colorize(mask: Picture, dataset: Known) -> np.ndarray:
     """Paint class numbers (H, W) in the data set's colours: uint8 (H, W, 3), void in `void_color(dataset)`.
 
     Raises ValueError for a value that is neither a class nor void.
@@ -56,26 +56,24 @@ def colorize(mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes) 
     if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
         raise ValueError(f"mask {mask.shape} {mask.dtype} must be class numbers (H, W); of logits take argmax(0)")
     values = np.unique(mask)
-    wrong = values[(values != dataset.ignore_index) & ((values < 0) | (values >= dataset.num_classes))]
+    wrong = values[(values != IGNORE_INDEX) & ((values < 0) | (values >= dataset.num_classes))]
     if len(wrong):
         raise ValueError(
             f"the mask holds {wrong.tolist()}; {dataset.title} has classes 0 to {dataset.num_classes - 1} "
-            f"and {dataset.ignore_index} for void"
+            f"and {IGNORE_INDEX} for void"
         )
-    colors = np.empty((max(dataset.ignore_index, dataset.num_classes - 1) + 1, 3), dtype=np.uint8)
+    colors = np.empty((256, 3), dtype=np.uint8)
     colors[: dataset.num_classes] = dataset.palette
-    colors[dataset.ignore_index] = void_color(dataset)
+    colors[IGNORE_INDEX] = void_color(dataset)
     return colors[mask]
 
 
-def overlay(
-    image: Tensor | np.ndarray, mask: Tensor | np.ndarray, dataset: SegmentationDataset | Classes
-) -> np.ndarray:
+def overlay(image: Picture, mask: Picture, dataset: Known) -> np.ndarray:
     """Lay the colours of a mask (H, W) over an image (3, H, W) with values 0 … 255: uint8 (H, W, 3)."""
     return ((1 - ALPHA) * to_picture(image) + ALPHA * colorize(mask, dataset)).round().astype(np.uint8)
 
 
-def void_color(dataset: SegmentationDataset | Classes) -> tuple[int, int, int]:
+def void_color(dataset: Known) -> tuple[int, int, int]:
     """Return the colour of unlabelled pixels: the data set's own, or a neutral one if a class's is close to it.
 
     CamVid's own, black, is close to the dark olive of its pedestrians and is replaced by white.
@@ -89,12 +87,12 @@ def void_color(dataset: SegmentationDataset | Classes) -> tuple[int, int, int]:
     return own if distance(own) >= DISTINCT else max(NEUTRAL, key=distance)
 
 
-def to_array(values: Tensor | np.ndarray) -> np.ndarray:
+def to_array(values: Picture) -> np.ndarray:
     """Return a tensor, on whatever device, or an array as an array."""
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
-def to_picture(image: Tensor | np.ndarray) -> np.ndarray:
+def to_picture(image: Picture) -> np.ndarray:
     """Return an image (3, H, W) with values 0 … 255, integer or not, as uint8 (H, W, 3)."""
     return np.clip(np.round(to_array(image)), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
@@ -103,8 +101,6 @@ MARGIN, GAP, BLOCK_GAP = 0.06, 0.06, 0.2  # inches: page border, between picture
 HEADING, CAPTION = 0.19, 0.18  # inches: the line above a column, the line below a picture
 ROOM = 8.6  # inches that the rows of pictures may take together: with title and legend they still fit a page
 TALLEST = 1.5  # height / width beyond which a picture is drawn narrower than its column
-
-Picture = Tensor | np.ndarray
 
 
 @styled
@@ -122,8 +118,6 @@ def triptychs(
 
     Args:
         samples: (image uint8 (3, H, W), label (H, W), prediction (H, W), …) each; sizes may differ between samples.
-        dataset: gives colours, class names and `ignore_index`.
-        title: which model, which data, how many images.
         columns: a heading for each picture of a row.
     """
     handles = _class_handles([mask for sample in samples for mask in sample[1:]], dataset)
@@ -147,13 +141,10 @@ def triptychs(
 
 
 @styled
-def segmented_photo(image: Picture, prediction: Picture, dataset: SegmentationDataset | Classes, title: str) -> Figure:
+def segmented_photo(image: Picture, prediction: Picture, dataset: Known, title: str) -> Figure:
     """Show a picture without labels beside the same picture with the predicted classes laid over it.
 
-    Args:
-        image, prediction: uint8 (3, H, W) and class numbers (H, W).
-        dataset: gives colours and class names; of a checkpoint, `Classes.of(checkpoint)`.
-        title: which network, which picture.
+    `image`: uint8 (3, H, W); `prediction`: class numbers (H, W); `dataset`: of a checkpoint `Classes.of(checkpoint)`.
     """
     handles = _class_handles([prediction], dataset)
     ratio = prediction.shape[0] / prediction.shape[1]
@@ -176,8 +167,6 @@ def augmentation_gallery(
     Args:
         image, label: uint8 (3, H, W) and (H, W).
         crops: (image with values 0 … 255 (3, h, w), label (h, w)) each, all of one size; void is what lies outside.
-        dataset: gives colours, class names and `ignore_index`.
-        title: what was done to the image.
     """
     handles = _class_handles([label, *(mask for _, mask in crops)], dataset)
     rows = 1 if len(crops) < 3 else 2 if len(crops) <= 8 else 3
@@ -217,11 +206,11 @@ def write_at(figure: Figure, text: str, x: float, y: float, vertical: str) -> No
     figure.text(x / WIDTH, 1 - y / figure.get_figheight(), text, ha="center", va=vertical)
 
 
-def _class_handles(masks: Sequence[Picture], dataset: SegmentationDataset | Classes) -> list[Patch]:
+def _class_handles(masks: Sequence[Picture], dataset: Known) -> list[Patch]:
     """Return legend entries of the classes that occur in `masks`, in class order, then of void if it occurs."""
     present = {int(value) for mask in masks for value in np.unique(to_array(mask))}
-    entries = [(dataset.palette[n], dataset.class_names[n]) for n in sorted(present - {dataset.ignore_index})]
-    if dataset.ignore_index in present:
+    entries = [(dataset.palette[n], dataset.class_names[n]) for n in sorted(present - {IGNORE_INDEX})]
+    if IGNORE_INDEX in present:
         entries.append((void_color(dataset), "void"))
     style = {"edgecolor": DARK, "linewidth": 0.6}
     return [Patch(facecolor=np.asarray(color) / 255, label=name, **style) for color, name in entries]
@@ -248,7 +237,7 @@ def _draw_row(figure: Figure, sample: Sequence[Picture], dataset: SegmentationDa
 
 
 def _score(prediction: Picture, label: Picture, dataset: SegmentationDataset) -> str:
-    matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+    matrix = ConfusionMatrix(dataset.num_classes)
     matrix.update(*(torch.as_tensor(to_array(mask).astype(np.int64)) for mask in (prediction, label)))
     mean_iou = matrix.compute()["mean_iou"]
     return "all void" if np.isnan(mean_iou) else f"mean IoU {mean_iou:.2f}"

@@ -20,7 +20,7 @@ NORMS = (RUN_COLORS[4], RUN_COLORS[3], RUN_COLORS[2], RUN_COLORS[1], RUN_COLORS[
 
 
 @styled
-def recurrence_figure(steps: int = 2, step_norm: str = "shared", title: str = "Recurrent residual unit") -> Figure:
+def recurrence_figure(steps: int = 2, step_norm: str = "shared") -> Figure:
     """Draw a recurrent convolution unrolled over its steps, as `nnti.models.r2unet.RecurrentConv` computes them.
 
     Below it stands the residual unit that holds two of them, `RecurrentResidualUnit`.
@@ -28,12 +28,11 @@ def recurrence_figure(steps: int = 2, step_norm: str = "shared", title: str = "R
     Args:
         steps: t, 1 to 4: how often the convolution is applied again.
         step_norm: "shared", one batch normalisation for all steps, or "per_step", one for each.
-        title: of the figure.
     """
     if steps > MOST_STEPS:
         raise ValueError(f"steps={steps}: the drawing has room for 1 to {MOST_STEPS} steps")
     top = 3.3
-    figure, axes = canvas(WIDTH - 2 * SIDE, top, top, title)
+    figure, axes = canvas(WIDTH - 2 * SIDE, top, top, "Recurrent residual unit")
     _heading(axes, top - 0.1, f"(a) recurrent convolution, unrolled over t = {steps} steps")
     _draw_steps(axes, steps, step_norm == "per_step")
     _note(axes, INPUT - 0.22, "$x_0 = f(w * u)$,   $x_k = f(w * (u + x_{k-1}))$,   where f is batch norm and ReLU")

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from nnti.data import SegmentationDataset, available, evenly_spread
 from nnti.device import resolve_device
 from nnti.experiment import Experiment
 from nnti.figures.classes import per_class_iou
-from nnti.figures.complexity import EXPERIMENTS, dataset_class
+from nnti.figures.complexity import EXPERIMENTS
 from nnti.figures.curves import curves, learning_rate
 from nnti.figures.errors import confusion_heatmap, error_distances
 from nnti.figures.networks import architecture_figure
@@ -20,7 +19,8 @@ from nnti.figures.pictures import triptychs
 from nnti.figures.style import folder_for, save
 from nnti.inference.image import predict
 from nnti.loaders import load_split
-from nnti.models import MODELS, build_model, count_parameters
+from nnti.models import MODELS, count_parameters
+from nnti.models.cost import without_values
 from nnti.models.saved import check_classes, load_model
 from nnti.progress import progress_bar
 from nnti.training.run_folder import RECORD, RunFolder
@@ -39,7 +39,6 @@ def render_run(
     best checkpoint and the data set, `<name>_best_and_worst` all of these; figures without their files are left out.
 
     Args:
-        run: the run folder.
         folder: where to; None: figures/, or figures/miniature/ for a miniature.
         progress: show a progress bar while predicting.
         pictures: draw the last two, for which images have to be segmented.
@@ -72,20 +71,16 @@ def render_run(
     return [path for kind, figure in figures.items() for path in save(figure, f"{name}_{kind}", folder)]
 
 
-def render_architectures(folder: str | Path | None = None, experiments: Sequence[str] = EXPERIMENTS) -> list[Path]:
-    """Draw and save the network of each experiment in its published size; return the paths written.
+def render_architectures(folder: str | Path | None = None) -> list[Path]:
+    """Draw and save the network of each of the report's tasks in its published size; return the paths written.
 
-    Args:
-        folder: where to; None: figures/.
-        experiments: names of presets; by default one for each of the report's tasks.
+    `folder`: None is figures/.
     """
     paths = []
-    for name in experiments:
+    for name in EXPERIMENTS:
         experiment = Experiment.load(name)
-        classes = len(dataset_class(experiment.dataset).class_names)
-        with torch.device("meta"):  # shapes are enough
-            model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
-        title = f"{model.title}, {classes} classes: {count_parameters(model):,} parameters"
+        model = without_values(experiment)
+        title = f"{model.title}, {model.num_classes} classes: {count_parameters(model):,} parameters"
         paths += save(architecture_figure(model, title), f"{experiment.model}_architecture", folder)
     return paths
 
@@ -120,10 +115,7 @@ def best_and_worst(run: RunFolder, analysis: dict[str, Any]) -> Figure:
 def comparison(runs: Mapping[str, RunFolder], images: int, title: str) -> Figure:
     """Show image, ground truth and the prediction of several runs on one data set, validation images spread evenly.
 
-    Args:
-        runs: heading of a column → a run with its best checkpoint; all were trained on the same data set.
-        images: number of rows.
-        title: of the figure.
+    `runs`: heading of a column → a run with its best checkpoint, all on one data set; `images`: number of rows.
     """
     dataset = _val_data(next(iter(runs.values())))
     chosen = evenly_spread(len(dataset), images)
@@ -135,8 +127,7 @@ def run_title(record: dict[str, Any], name: str | None = None) -> str:
 
     `name` is the run's; None: its experiment's.
     """
-    data, model = record["data"], record["experiment"]["model"]
-    model = MODELS[model].title if model in MODELS else model
+    data, model = record["data"], MODELS[record["experiment"]["model"]].title
     counts = f"({data['train_images']} train / {data['val_images']} val images)"
     where = f"{data['title']} {counts}".replace(") (", "; ")  # a title that ends in a remark: one pair of brackets
     return f"{name or record['name']}: {model} on {where}"

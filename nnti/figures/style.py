@@ -111,8 +111,6 @@ def page(
 
     Args:
         height: of the whole grid, in inches. The title's strip above and `below` come on top of it.
-        title: of the figure.
-        rows, columns: of the grid.
         below: inches under the panels, for a legend.
         left, low, high: inches around each panel for tick labels and names of axes, and above it for its title.
     """
@@ -186,10 +184,7 @@ def folder_for(title: str) -> Path:
 def save(figure: Figure, name: str, folder: str | Path | None = None) -> list[Path]:
     """Write `name`.png (200 dots per inch) and `name`.pdf (vector) and return their paths.
 
-    Args:
-        figure: any matplotlib figure.
-        name: file name without its ending.
-        folder: made if needed; None: `nnti.folders.figures_dir()`.
+    `folder` is made if needed; None is `nnti.folders.figures_dir()`.
     """
     folder, paths = figures_dir() if folder is None else Path(folder), []
     for kind, metadata in METADATA.items():

@@ -17,10 +17,8 @@ def as_markdown(table: pd.DataFrame) -> str:
 def results_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Return one row for each run and validation protocol, measured with the run's best checkpoint.
 
-    Scores are 0 … 1, times seconds; unknown values are NaN. An unfinished run has no row.
-
-    Args:
-        records: as `RunFolder.record` returns them.
+    Scores are 0 … 1, times seconds; unknown values are NaN. An unfinished run has no row. `records` are as
+    `RunFolder.record` returns them.
     """
     rows = [_result_row(record, result) for record in records for result in record.get("validation", {}).values()]
     return pd.DataFrame(rows, columns=list(_result_row({}, {}))).astype(dict.fromkeys(NUMBERS, float))
@@ -31,10 +29,7 @@ def health_table(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
     The same training images with the statistics of each batch, as in training, and with the running ones, as in eval
     mode; `batch − running` is above 0 where the network is worse in eval mode. `validation mean IoU` is by the protocol
-    that chose the best epoch.
-
-    Args:
-        records: as `RunFolder.record` returns them.
+    that chose the best epoch. `records` are as `RunFolder.record` returns them.
     """
     rows = [_health_row(record) for record in records if record.get("health")]
     return pd.DataFrame(rows, columns=HEALTH)

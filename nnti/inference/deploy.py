@@ -23,7 +23,6 @@ def deploy(model: nn.Module, precision: str = "auto", *, compile: bool = False) 
     """Return a copy of a model for inference only, on the model's device; the model is not changed.
 
     Args:
-        model: images (B, 3, H, W) → logits (B, C, H, W) in eval mode.
         precision: an experiment's setting.
         compile: apply `torch.compile` at the first images, which takes up to a minute. Images of any other shape run
             uncompiled: each further shape would take as long.
@@ -35,15 +34,10 @@ def deploy(model: nn.Module, precision: str = "auto", *, compile: bool = False) 
 class Deployed(nn.Module):
     """The result of `deploy`: normalised images (B, 3, H, W), float32 → logits (B, C, H, W), of any floating type.
 
-    It computes in its own precision, also under autocast.
-
-    Args:
-        model: folded, in eval mode; is changed and kept.
-        dtype: float32, bfloat16, or float16; the last by autocast, because some weights exceed the range of float16.
-        compile: see `deploy`.
+    It computes in its own precision, also under autocast. That is how it uses float16, whose range some weights exceed.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype, compile: bool = False):
+    def __init__(self, model: nn.Module, dtype: torch.dtype, compile: bool):
         super().__init__()
         self.model, self.dtype = model, dtype
         model.to(torch.bfloat16 if dtype == torch.bfloat16 else torch.float32, memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import nn
 
 from nnti.data import SegmentationDataset
+from nnti.data.base import IGNORE_INDEX
 from nnti.device import commit, versions
 from nnti.inference.image import predict
 from nnti.metrics import ConfusionMatrix, scores
@@ -24,8 +25,7 @@ def analyze(
 ) -> dict[str, Any]:
     """Segment the images of a data set, each at its own size, and count the errors.
 
-    Args:
-        model: on any device. checkpoint: as `nnti.models.saved.load_model` returns it beside the model.
+    `checkpoint`: as `nnti.models.saved.load_model` returns it beside the model.
 
     Returns `ErrorCounts.summary` with `epoch`, `commit` and `versions`.
     """
@@ -39,11 +39,7 @@ def analyze(
 
 @dataclass
 class ErrorCounts:
-    """Sums over images; distances are between the centres of pixels, in pixels, of the label at its own size.
-
-    Args:
-        dataset: gives classes and `ignore_index`.
-    """
+    """Sums over images; distances are between the centres of pixels, in pixels, of the label at its own size."""
 
     dataset: SegmentationDataset
     images: list[dict[str, Any]] = field(default_factory=list)
@@ -59,7 +55,7 @@ class ErrorCounts:
 
     def add(self, name: str, prediction: np.ndarray, label: np.ndarray) -> None:
         """Count an image: class numbers (H, W) each."""
-        void = label == self.dataset.ignore_index
+        void = label == IGNORE_INDEX
         if void.all():
             return
         matrix = self._confusion(prediction, label)
@@ -75,7 +71,7 @@ class ErrorCounts:
                 self.by_distance[kind][number] += np.bincount(bins, minlength=FARTHEST + 1)
         for kind, first in NEAREST.items():
             for row, width in enumerate(LEFT_OUT):
-                kept = np.where(distances[kind] < first + width, self.dataset.ignore_index, label)
+                kept = np.where(distances[kind] < first + width, IGNORE_INDEX, label)
                 self.beyond[kind][row] += self._confusion(prediction, kept)
         if void.any():
             self.in_void += np.bincount(prediction[void], minlength=self.dataset.num_classes)
@@ -83,7 +79,7 @@ class ErrorCounts:
             self.void_continued += int((prediction == label[tuple(nearest)])[void].sum())
 
     def _confusion(self, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
-        matrix = ConfusionMatrix(self.dataset.num_classes, self.dataset.ignore_index)
+        matrix = ConfusionMatrix(self.dataset.num_classes)
         matrix.update(prediction, label)
         return matrix.matrix()
 

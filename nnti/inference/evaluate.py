@@ -62,7 +62,7 @@ def count(
     """Return the loss and the confusion matrix of a model on a split, or on one process's share of it."""
     device = next(model.parameters()).device
     loss, total = loss.to(device), LossSum(*torch.zeros(2, device=device))
-    matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+    matrix = ConfusionMatrix(dataset.num_classes)
     loader = val_loader(experiment, dataset, device, protocol, rank, processes)
     with evaluating(model):
         for batch in progress_bar(loader, desc=f"validation, {protocol} protocol", leave=False, disable=not progress):
@@ -94,7 +94,7 @@ def baselines(
         counts.scatter_add_(0, label.clamp_max(classes)[None], torch.ones(1, *size, dtype=torch.int32))
     counts = counts[:classes]
     answers = {"one class": counts.sum((1, 2)).argmax().expand(size), "by place": counts.argmax(0)}
-    matrices = {name: ConfusionMatrix(classes, val.ignore_index) for name in answers}
+    matrices = {name: ConfusionMatrix(classes) for name in answers}
     for label in _report_labels(val, size, progress):
         for name, answer in answers.items():
             matrices[name].update(answer, label)
@@ -114,23 +114,17 @@ def _report_labels(dataset: SegmentationDataset, size: tuple[int, int], progress
 
 @torch.inference_mode()
 def normalization_gap(
-    model: nn.Module,
-    experiment: Experiment,
-    dataset: SegmentationDataset,
-    progress: bool = True,
+    model: nn.Module, experiment: Experiment, dataset: SegmentationDataset, progress: bool = True
 ) -> dict[str, Any]:
     """Measure a model on the same images with the statistics of each batch and with the running ones.
 
     In training, batch normalisation uses the statistics of the batch; in eval mode those that it has averaged. Where
     they differ much, a network trains well and predicts badly. Everything else (dropout) stays in eval mode in both.
 
-    Args:
-        model: not changed, including its running statistics.
-        experiment: its batch size and the `report` protocol's crop are used.
-        dataset: `HEALTH_IMAGES` of it are used, spread evenly, in whole batches.
+    It takes `HEALTH_IMAGES` of the data set, spread evenly, in whole batches of the experiment's size, in the crop of
+    the `report` protocol. The model is not changed, nor are its running statistics.
 
-    Returns:
-        `images`, `split`, and the mean IoU with either kind: `train_mode_mean_iou`, `eval_mode_mean_iou`.
+    Returns `images`, `split`, and the mean IoU with either kind: `train_mode_mean_iou`, `eval_mode_mean_iou`.
     """
     batch = min(experiment.batch_size, len(dataset))
     whole_batches = max(1, min(HEALTH_IMAGES, len(dataset)) // batch) * batch
@@ -139,7 +133,7 @@ def normalization_gap(
     loader = val_loader(experiment, some, device, "report")
     found = {}
     for name in ("train", "eval"):
-        matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
+        matrix = ConfusionMatrix(dataset.num_classes)
         with _only_norms_training(model, name == "train"):
             for batch in progress_bar(loader, desc="normalisation check", leave=False, disable=not progress):
                 inputs, labels = prepare(batch, experiment, device)

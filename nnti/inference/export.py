@@ -193,7 +193,7 @@ def with_dynamic_sizes(model: nn.Module) -> nn.Module:
             elif type(child) is nn.ConvTranspose2d and child.stride != (1, 1):
                 setattr(parent, name, _GrowingConvTranspose(child))
             elif type(child) is nn.AdaptiveAvgPool2d:
-                setattr(parent, name, _CellAverage(child.output_size))
+                setattr(parent, name, CellAverage(child.output_size))
     return model
 
 
@@ -227,24 +227,19 @@ class _GrowingConvTranspose(nn.Module):
         return self.conv(F.pad(x, (0, 1, 0, 1)))[..., :height, :width]  # a zero adds nothing to what is kept
 
 
-class _CellAverage(nn.Module):
-    """`average_cells` as a module."""
-
-    def __init__(self, size: int | tuple[int, int]):
-        super().__init__()
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return average_cells(x, self.size)
-
-
-def average_cells(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Average a map (B, C, H, W) over a grid of cells: (B, C, *size), as `F.adaptive_avg_pool2d`.
+class CellAverage(nn.Module):
+    """Average a map (B, C, H, W) over a grid of cells: (B, C, *size), as `nn.AdaptiveAvgPool2d`.
 
     Cell i of n covers the pixels from ⌊i · H / n⌋ up to, not including, ⌈(i + 1) · H / n⌉. With a row of weights for
     each cell, the means are two matrix products: (rows, H) · (B, C, H, W) · (W, columns).
     """
-    return _cell_weights(x, x.shape[-2], size[0]) @ x @ _cell_weights(x, x.shape[-1], size[1]).T
+
+    def __init__(self, size: int | tuple[int, int]):
+        super().__init__()
+        self.rows, self.columns = (size, size) if isinstance(size, int) else size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _cell_weights(x, x.shape[-2], self.rows) @ x @ _cell_weights(x, x.shape[-1], self.columns).T
 
 
 def _cell_weights(x: Tensor, length: int, cells: int) -> Tensor:

@@ -38,11 +38,7 @@ class Timing:
 
 
 def compare(
-    variants: Mapping[str, Callable[[], object]],
-    *,
-    blocks: int = 7,
-    block_seconds: float = 0.3,
-    limit: float = 60.0,
+    variants: Mapping[str, Callable[[], object]], *, blocks: int = 7, block_seconds: float = 0.3, limit: float = 60.0
 ) -> dict[str, Timing]:
     """Call each variant in turn, `blocks` times round, as often in each block as fits into `block_seconds`.
 
@@ -75,22 +71,15 @@ def _seconds(function: Callable[[], object], calls: int) -> float:
 
 
 def measure_latency(
-    model: nn.Module,
-    size: Size,
-    device: str = "auto",
-    *,
-    precision: str = "auto",
-    channels_last: bool = True,
+    model: nn.Module, size: Size, device: str = "auto", *, precision: str = "auto", channels_last: bool = True
 ) -> dict[str, Timing]:
     """Time the inference of one image at a time, in every form of the network that is available here, taking turns.
 
     The forms: "eager", the network itself, and "deployed" (`nnti.inference.deploy`), from a normalised image on the
     device to its logits; and, on CPUs with onnxruntime, "ONNX Runtime", in float32 and from a uint8 image.
 
-    Args:
-        model: is left as it was.
-        size: (H, W) of the image.
-        device, precision, channels_last: as the settings of an experiment; of the first two forms.
+    `size` is (H, W) of the image; device, precision and channels_last are those of the first two forms, as the settings
+    of an experiment. The model is left as it was.
     """
     device = resolve_device(device)
     dtype = resolve_precision(precision, device)

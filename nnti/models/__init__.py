@@ -2,27 +2,11 @@
 
 from torch import nn
 
-from nnti.errors import SettingError, WeightsError
+from nnti.errors import SettingError
 from nnti.models.blocks import Block, Outputs, architecture_table, count_parameters, final_logits, trace
 from nnti.models.enet import ENet
 from nnti.models.pspnet import PSPNet
 from nnti.models.r2unet import R2UNet
-
-__all__ = [
-    "Block",
-    "ENet",
-    "MODELS",
-    "Outputs",
-    "PSPNet",
-    "R2UNet",
-    "WeightsError",
-    "architecture_table",
-    "build_model",
-    "count_parameters",
-    "final_logits",
-    "trace",
-]
-
 
 MODELS = {"enet": ENet, "r2unet": R2UNet, "pspnet": PSPNet}
 

@@ -1,9 +1,11 @@
 """Shared parts of the networks: architecture tables, outputs and batch normalisations."""
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -132,6 +134,29 @@ def most_likely(logits: Tensor) -> Tensor:
     last = logits.shape[1] - 1
     behind = torch.arange(last, -1, -1, dtype=torch.uint8).view(-1, 1, 1)  # how many classes follow
     return last - (logits == logits.amax(1, keepdim=True)).view(torch.uint8).mul_(behind).amax(1)
+
+
+def exact_depthwise(model: nn.Module) -> nn.Module:
+    """Let dilated depthwise convolutions compute in float32 on a CPU, whatever autocast says, and return the model.
+
+    In bfloat16 and channels last, PyTorch 2.14.1 gets the gradients of their weights wrong there.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and max(module.dilation) > 1:
+            module.forward = MethodType(_without_autocast, module)
+    return model
+
+
+def _without_autocast(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    forward = type(convolution).forward
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return forward(convolution, x)
+    warnings.warn(
+        "dilated depthwise convolutions compute in float32: on a CPU, PyTorch gets their bfloat16 gradients wrong",
+        stacklevel=2,
+    )
+    with torch.autocast("cpu", enabled=False):
+        return forward(convolution, x.to(convolution.weight.dtype))
 
 
 def batch_norms(model: nn.Module) -> list[nn.Module]:

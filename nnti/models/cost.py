@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from nnti.data import DATASETS
 from nnti.device import autocast, resolve_device, resolve_precision
+from nnti.experiment import Experiment
 from nnti.loss import CrossEntropy
+from nnti.models import build_model
 from nnti.models.blocks import trace
 
 Size = tuple[int, int]  # height, width in pixels
@@ -42,13 +45,18 @@ class Operations:
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Memory of a training step in bytes, and how it was measured: `ALLOCATED` or `COUNTED`."""
+    """Memory of a training step in bytes, how it was measured (`ALLOCATED` or `COUNTED`), and the precision used."""
 
     peak: int
     method: str
-    size: Size
-    batch_size: int
     precision: str
+
+
+def without_values(experiment: Experiment) -> nn.Module:
+    """Build an experiment's network on the meta device: its shapes, for counting and drawing; needs no data."""
+    classes = len(DATASETS[experiment.dataset].class_names)
+    with torch.device("meta"):
+        return build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
 
 
 def count_operations(model: nn.Module, size: Size) -> Operations:
@@ -87,7 +95,6 @@ def measure_training_memory(
     size: Size,
     batch_size: int,
     device: str = "auto",
-    *,
     precision: str = "auto",
     optimizer: OptimizerOf = sgd,
 ) -> TrainingMemory:
@@ -100,7 +107,6 @@ def measure_training_memory(
         model: is left as it was.
         size, batch_size: of the training crops, (H, W).
         device, precision: as the settings of an experiment.
-        optimizer: makes the optimiser of a model.
     """
     device = resolve_device(device)
     dtype = resolve_precision(precision, device)
@@ -109,7 +115,7 @@ def measure_training_memory(
         peak = _allocated_peak(model, size, batch_size, device, dtype, optimizer)
     if peak is None:
         peak, method = _counted_memory(model, size, batch_size, dtype, optimizer), COUNTED
-    return TrainingMemory(peak, method, tuple(size), batch_size, str(dtype).removeprefix("torch."))
+    return TrainingMemory(peak, method, str(dtype).removeprefix("torch."))
 
 
 def training_step(

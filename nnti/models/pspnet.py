@@ -5,6 +5,8 @@ Zhao, Shi, Qi, Wang, Jia, 2017, arXiv:1612.01105, Fig 3; the backbone comes from
 Where this deviates, and why:
 - any timm backbone with output at an eighth of the input works; the default, `resnet50s`, is the
   ResNet-50 with the three-convolution stem that the paper's authors trained with;
+- images come normalised with ImageNet's mean and deviation, and are normalised anew for a backbone whose weights were
+  trained with others;
 - logits grow to the image's size in one bilinear step with `align_corners=False`, as everything else here is sampled.
 """
 
@@ -13,12 +15,15 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from nnti.augment import MEAN, STD
 from nnti.errors import WeightsError
-from nnti.models.blocks import Block, Outputs, grow
+from nnti.models.attention import PyramidAttention
+from nnti.models.blocks import Block, Outputs, exact_depthwise, grow
 
 __all__ = ["PSPNet", "PyramidPooling"]
 
 
+OUTPUT_STRIDE = 8  # input size over feature size
 WIDTH = 512  # channels of the head, and of all pyramid levels together on the paper's backbone: a quarter each
 
 
@@ -30,13 +35,15 @@ class PSPNet(nn.Module):
 
     Args:
         num_classes: number of output channels.
-        backbone: any name of `timm.list_models()` that supports `output_stride`.
-        pretrained: start from ImageNet weights of the backbone, which timm downloads once into its cache.
-        output_stride: input size over feature size.
+        backbone: any name of `timm.list_models()` that supports an `output_stride` of 8.
+        pretrained: start from ImageNet weights of the backbone: weights/<backbone>.pth in the data folder, else those
+            that timm downloads once into its cache.
         bins: the pyramid's levels, as numbers of cells along each side.
         dropout: before each classifier.
         aux: train with an auxiliary head on the backbone's last but one stage (paper, section 4). In training mode the
             network then returns `Outputs`, at the size of its features, instead of logits.
+        context: "pyramid", as in the paper, or "attention": each pixel weights the pyramid's cells itself, see
+            `PyramidAttention`.
 
     Raises WeightsError where the weights cannot be downloaded, ValueError for an impossible argument.
     """
@@ -49,17 +56,19 @@ class PSPNet(nn.Module):
         num_classes: int,
         backbone: str = "resnet50s",
         pretrained: bool = False,
-        output_stride: int = 8,
         bins: Sequence[int] = (1, 2, 3, 6),
         dropout: float = 0.1,
         aux: bool = True,
+        context: str = "pyramid",
     ):
         super().__init__()
         self.num_classes = num_classes
-        self.backbone = _backbone(backbone, pretrained, output_stride)
+        self.backbone, self.weights = _backbone(backbone, pretrained)  # of the weights: file and SHA-256, for records
+        self._renormalize_for(self.backbone)
         middle, deep = self.backbone.feature_info.channels()
-        self.pyramid = PyramidPooling(deep, deep // len(bins), bins)
-        self.fuse = _conv_norm_relu(deep + len(bins) * (deep // len(bins)), WIDTH, 3)
+        level = deep // len(bins)
+        self.pyramid = {"pyramid": PyramidPooling, "attention": PyramidAttention}[context](deep, level, bins)
+        self.fuse = _conv_norm_relu(self.pyramid.out_channels, WIDTH, 3)
         self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(WIDTH, num_classes, 1))
         self.auxiliary = None
         if aux:
@@ -71,11 +80,20 @@ class PSPNet(nn.Module):
         """Return logits (B, num_classes, H, W) of normalised images (B, 3, H, W), or `Outputs`, see the class."""
         if self.training and len(images) < self.smallest_batch:
             raise ValueError(f"PSPNet trains on at least {self.smallest_batch} images at a time; set batch_size to 2")
-        middle, deep = self.backbone(images)  # (B, 1024, H/8, W/8), (B, 2048, H/8, W/8)
+        middle, deep = self.backbone(images * self.scale + self.shift)  # (B, 1024, H/8, W/8), (B, 2048, H/8, W/8)
         logits = self.head(self.fuse(self.pyramid(deep)))  # (B, num_classes, H/8, W/8)
         if self.training and self.auxiliary is not None:
             return Outputs(logits, self.auxiliary(middle))
         return grow(logits, images.shape[-2:])
+
+    def _renormalize_for(self, backbone: nn.Module) -> None:
+        """Keep the map from images in ImageNet's normalisation to the one that the backbone knows."""
+        from timm.data import resolve_model_data_config
+
+        wanted = resolve_model_data_config(backbone)
+        ours, theirs = (torch.tensor(both).view(2, 3, 1, 1) for both in ((MEAN, STD), (wanted["mean"], wanted["std"])))
+        self.register_buffer("scale", ours[1] / theirs[1], persistent=False)
+        self.register_buffer("shift", (ours[0] - theirs[0]) / theirs[1], persistent=False)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by how fast they should learn: "backbone" (pretrained) and "head" (new)."""
@@ -88,10 +106,13 @@ class PSPNet(nn.Module):
         backbone = list(_backbone_blocks(self.backbone))
         yield from backbone
         deep, names = backbone[-1].name, []
-        for bin, level in zip(self.pyramid.bins, self.pyramid.levels, strict=True):
-            names.append(f"pool {bin}×{bin}")
-            yield Block("pyramid", names[-1], f"mean of {bin}×{bin} cells, 1×1", level, (deep,))
-        yield Block("head", "fuse", "3×3", self.fuse, (deep, *names))
+        if isinstance(self.pyramid, PyramidAttention):
+            yield Block("pyramid", "attention", f"to {self.pyramid.cells} cells", self.pyramid, (deep,))
+        else:
+            for bin, level in zip(self.pyramid.bins, self.pyramid.levels, strict=True):
+                names.append(f"pool {bin}×{bin}")
+                yield Block("pyramid", names[-1], f"mean of {bin}×{bin} cells, 1×1", level, (deep,))
+        yield Block("head", "fuse", "3×3", self.fuse, (deep, *names) if names else ())
         yield Block("head", "classifier", "1×1", self.head)
         if self.auxiliary is not None:
             middle = backbone[-2].name if len(backbone) > 1 else deep
@@ -108,7 +129,7 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, channels: int, level_channels: int, bins: Sequence[int]):
         super().__init__()
-        self.bins = tuple(bins)
+        self.bins, self.out_channels = tuple(bins), channels + len(bins) * level_channels
         self.levels = nn.ModuleList(
             nn.Sequential(nn.AdaptiveAvgPool2d(bin), *_conv_norm_relu(channels, level_channels, 1)) for bin in bins
         )
@@ -120,18 +141,24 @@ class PyramidPooling(nn.Module):
         return torch.cat([x, *levels], dim=1)
 
 
-def _backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
-    """Return the last two stages of a timm model, as a module that returns [middle, deep]."""
+def _backbone(name: str, pretrained: bool) -> tuple[nn.Module, dict[str, str] | None]:
+    """Return a timm model that gives its last two stages, [middle, deep], at an eighth of the input's size.
+
+    The second value tells the file of its weights, where they came from one: name and SHA-256.
+    """
     import timm  # slower to import than PyTorch: only when a PSPNet is built
+
+    from nnti.models.weights import load_backbone, weights_file
 
     if ":" not in name and not timm.is_model(name.split(".")[0]):  # "hf-hub:…" and "local-dir:…" are timm's to resolve
         raise ValueError(f"timm has no backbone '{name}'; timm.list_models() has all names")
-    options = {"features_only": True, "output_stride": output_stride, "out_indices": (-2, -1)}
+    options = {"features_only": True, "output_stride": OUTPUT_STRIDE, "out_indices": (-2, -1)}
+    path = weights_file(name) if pretrained else None
     try:
-        return timm.create_model(name, pretrained=pretrained, **options)
+        backbone = exact_depthwise(timm.create_model(name, pretrained=pretrained and path is None, **options))
     except (NotImplementedError, AssertionError, TypeError) as error:
         raise ValueError(
-            f"backbone '{name}' cannot give features at output_stride {output_stride} "
+            f"backbone '{name}' cannot give features at output_stride {OUTPUT_STRIDE} "
             f"({str(error) or type(error).__name__}); ResNets, EfficientNets, ConvNeXts and MobileNets can"
         ) from error
     except Exception as error:  # without a connection the hub client raises many kinds
@@ -140,8 +167,10 @@ def _backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
         raise WeightsError(
             f"the ImageNet weights of '{name}' could not be downloaded ({type(error).__name__}). Go online once, and "
             f'timm keeps them; or train without them: model_arguments={{"backbone": "{name}", "pretrained": false}}, '
-            "with backbone_factor=1 and more epochs"
+            "with backbone_factor=1 and more epochs. A file of them may also lie in the data folder, as "
+            f"weights/{name}.pth"
         ) from error
+    return backbone, load_backbone(backbone, name, path) if path else None
 
 
 def _backbone_blocks(backbone: nn.Module) -> Iterator[Block]:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from nnti.models.attention import AttentionGate
 from nnti.models.blocks import Block, frozen_statistics
 
 __all__ = ["R2UNet", "RecurrentConv", "RecurrentResidualUnit"]
@@ -32,6 +33,7 @@ class R2UNet(nn.Module):
         widths: channels of the encoder's levels, from full size downwards.
         steps: t, how often a convolution is applied again to its input plus its own output.
         step_norm: "shared", one batch normalisation for all steps, or "per_step".
+        gates: weight each skip connection's pixels by what the decoder has found there, see `AttentionGate`.
         checkpoint_activations: keep only each unit's input and compute the rest again in the backward pass: the same
             gradients from a fraction of the memory, for the time of one more forward pass.
     """
@@ -44,6 +46,7 @@ class R2UNet(nn.Module):
         widths: Sequence[int] = (64, 128, 256, 512, 1024),
         steps: int = 2,
         step_norm: str = "shared",
+        gates: bool = False,
         checkpoint_activations: bool = False,
     ):
         super().__init__()
@@ -56,6 +59,7 @@ class R2UNet(nn.Module):
         self.encoder = nn.ModuleList([unit(3, widths[0]), *(unit(here, below) for here, below in deeper)])
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
         self.up = nn.ModuleList(UpConv(below, here) for here, below in reversed(deeper))
+        self.gates = nn.ModuleList(AttentionGate(here) for here, _ in reversed(deeper)) if gates else None
         self.decoder = nn.ModuleList(unit(2 * here, here) for here, _ in reversed(deeper))
         self.head = nn.Conv2d(widths[0], num_classes, 1)
 
@@ -66,9 +70,12 @@ class R2UNet(nn.Module):
         for unit in self.encoder[1:]:
             skips.append(x)
             x = self._run(unit, self.pool(x))
-        for up, unit in zip(self.up, self.decoder, strict=True):
+        for level, (up, unit) in enumerate(zip(self.up, self.decoder, strict=True)):
             skip = skips.pop()
-            x = self._run(unit, torch.cat([skip, up(x, skip.shape[-2:])], dim=1))
+            x = up(x, skip.shape[-2:])
+            if self.gates is not None:
+                skip = self.gates[level](skip, x)
+            x = self._run(unit, torch.cat([skip, x], dim=1))
         return self.head(x)
 
     def blocks(self) -> Iterator[Block]:
@@ -79,7 +86,11 @@ class R2UNet(nn.Module):
             yield Block("encoder", f"encoder{level}", kind, unit)
         for level, up, unit in zip(range(levels - 1, 0, -1), self.up, self.decoder, strict=True):
             yield Block("decoder", f"up{level}", "nearest × 2, 3×3", up)
-            yield Block("decoder", f"decoder{level}", unit.kind, unit, (f"up{level}", f"encoder{level}"))
+            skip = f"encoder{level}"
+            if self.gates is not None:
+                gate, sources, skip = self.gates[levels - 1 - level], (skip, f"up{level}"), f"gate{level}"
+                yield Block("decoder", skip, "attention gate", gate, sources)
+            yield Block("decoder", f"decoder{level}", unit.kind, unit, (f"up{level}", skip))
         yield Block("", "classifier", "1×1", self.head)
 
     def _run(self, unit: "RecurrentResidualUnit", x: Tensor) -> Tensor:

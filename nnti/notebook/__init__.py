@@ -4,5 +4,3 @@ from nnti.notebook import colab
 from nnti.notebook.dashboard import watch
 from nnti.notebook.explorer import explore
 from nnti.notebook.photo import segment_photo
-
-__all__ = ["colab", "explore", "segment_photo", "watch"]

@@ -243,6 +243,8 @@ class Dashboard(Monitor):
             yield f"{torch.cuda.max_memory_allocated(run.device) / 1e9:.1f} GB of GPU memory at most"
         if len(run):
             yield f"learning rate {run.optimizer.param_groups[-1]['lr']:.2g}"
+            if run.state.partial:
+                yield f"largest gradient {float(run.state.partial.gradient):.2g}"
         else:
             yield f"showing this took {self.budget.share:.1%} of the time"
 

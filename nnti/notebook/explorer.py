@@ -13,23 +13,13 @@ from nnti.device import resolve_device
 from nnti.errors import DataError
 from nnti.experiment import Experiment
 from nnti.figures import run_title, triptychs
-from nnti.figures.pictures import Classes, to_picture
+from nnti.figures.pictures import Known, to_picture
 from nnti.inference.image import predict, probabilities
 from nnti.loaders import load_split
 from nnti.metrics import ConfusionMatrix
 from nnti.models.saved import check_classes, load_model
+from nnti.notebook import layers
 from nnti.notebook.canvas import Canvas
-from nnti.notebook.layers import (
-    LAYERS,
-    Segmented,
-    View,
-    class_layer,
-    css_color,
-    error_layer,
-    metrics_table,
-    pixel_table,
-    share_layer,
-)
 from nnti.progress import has_widgets
 from nnti.training.run_folder import RunFolder, find_run
 
@@ -91,13 +81,13 @@ class Views:
         """Change to another split."""
         self.dataset = load_split(self._experiment, split)
 
-    def view(self, index: int) -> View:
+    def view(self, index: int) -> layers.View:
         """Read an image and segment it, whole, at its own size."""
         image, truth = self.dataset[index]
         segmented = None
         if self.model is not None:
-            segmented = Segmented(probabilities(self.model, image, precision=self._experiment.precision))
-        return View(self._name(index), to_picture(image), truth.numpy(), segmented)
+            segmented = layers.Segmented(probabilities(self.model, image, precision=self._experiment.precision))
+        return layers.View(self._name(index), to_picture(image), truth.numpy(), segmented)
 
     def scores(self, say: Callable[[str], None]) -> list[float]:
         """Return the mean IoU of every image; found once, from the run's analysis.json or by segmenting all.
@@ -128,7 +118,7 @@ class Views:
     def _score(self, index: int, say: Callable[[str], None]) -> float:
         say(f"segmenting image {index + 1} of {len(self.dataset)} …")
         image, truth = self.dataset[index]
-        matrix = ConfusionMatrix(self.dataset.num_classes, self.dataset.ignore_index)
+        matrix = ConfusionMatrix(self.dataset.num_classes)
         matrix.update(predict(self.model, image, precision=self._experiment.precision), truth)
         return matrix.compute()["mean_iou"]
 
@@ -142,7 +132,7 @@ class ClassToggles:
     Attributes: `shown`, the numbers of the classes that are on; `box`, the widget.
     """
 
-    def __init__(self, classes: SegmentationDataset | Classes, changed: Callable[[], None]):
+    def __init__(self, classes: Known, changed: Callable[[], None]):
         self._classes, self._changed = classes, changed
         self._buttons = [_button(name, f"show or hide {name}", "auto") for name in classes.class_names]
         for number, button in enumerate(self._buttons):
@@ -161,7 +151,7 @@ class ClassToggles:
         self.shown = shown
         for number, button in enumerate(self._buttons):
             dark = np.dot(self._classes.palette[number], (0.299, 0.587, 0.114)) < 140  # luma of ITU-R BT.601
-            button.style.button_color = css_color(self._classes, number) if number in shown else OFF
+            button.style.button_color = layers.css_color(self._classes, number) if number in shown else OFF
             button.style.text_color = "white" if number in shown and dark else "black"
 
 
@@ -183,7 +173,7 @@ class Explorer:
         self.splits = widgets.Dropdown(options=views.splits, value=views.dataset.split, description="split", **narrow)
         self.order = widgets.Dropdown(options=orders if views.model else orders[:1], description="order", **narrow)
         self.index = widgets.IntSlider(description="image", continuous_update=False, readout=False)
-        self.layers = widgets.ToggleButtons(options=[*LAYERS] if views.model else ["truth"])
+        self.layers = widgets.ToggleButtons(options=[*layers.LAYERS] if views.model else ["truth"])
         self.layers.style.button_width = "104px"
         self.opacity = widgets.FloatSlider(**OPACITY)
         widgets.jslink((self.opacity, "value"), (self.canvas, "opacity"))
@@ -245,23 +235,23 @@ class Explorer:
         self.view = self.views.view(int(self._ranks[self.index.value]))
         self._name.value = f"{self.index.value + 1} of {len(self._ranks)}: <b>{html.escape(self.view.name)}</b>"
         self.canvas.show_picture(self.view.image)
-        self._metrics.value = metrics_table(self.view, self.views.dataset)
+        self._metrics.value = layers.metrics_table(self.view, self.views.dataset)
         self._show_layer()
         self._show_pixel()
 
     def _show_layer(self) -> None:
         view, dataset, kind, shown = self.view, self.views.dataset, self.layers.value, self.toggles.shown
         if kind == "truth":
-            layer = class_layer(view.truth, dataset, shown)
+            layer = layers.class_layer(view.truth, dataset, shown)
         elif kind == "prediction":
-            layer = class_layer(view.segmented.prediction, dataset, shown)
+            layer = layers.class_layer(view.segmented.prediction, dataset, shown)
         elif kind == "errors":
-            layer = error_layer(view.segmented.prediction, view.truth, dataset, shown)
+            layer = layers.error_layer(view.segmented.prediction, view.truth, dataset, shown)
         else:
-            layer = share_layer(getattr(view.segmented, kind))
+            layer = layers.share_layer(getattr(view.segmented, kind))
         self.canvas.show_layer(*layer)
-        self._legend.value = f"<small>{LAYERS[kind]}</small>"
+        self._legend.value = f"<small>{layers.LAYERS[kind]}</small>"
 
     def _show_pixel(self) -> None:
         x, y = self.canvas.pixel
-        self._pixel.value = pixel_table(self.view, self.views.dataset, x, y) if x >= 0 else "Click a pixel."
+        self._pixel.value = layers.pixel_table(self.view, self.views.dataset, x, y) if x >= 0 else "Click a pixel."

@@ -13,11 +13,10 @@ import torch
 from matplotlib.colors import to_hex
 from torch import Tensor
 
-from nnti.data import SegmentationDataset
-from nnti.figures.pictures import Classes, void_color
+from nnti.data.base import IGNORE_INDEX
+from nnti.figures.pictures import Known, void_color
 from nnti.metrics import ConfusionMatrix
 
-Known = SegmentationDataset | Classes  # gives names and colours of classes
 Layer = tuple[np.ndarray, np.ndarray]
 
 COLORMAP = matplotlib.colormaps["viridis"]
@@ -67,8 +66,8 @@ class View:
 def class_layer(mask: np.ndarray, classes: Known, shown: Collection[int]) -> Layer:
     """Colour the classes in `shown`, and void always, of a mask of class numbers, uint8 (H, W)."""
     colors = np.zeros((256, 4), np.uint8)
-    colors[: classes.num_classes, :3], colors[classes.ignore_index, :3] = classes.palette, void_color(classes)
-    colors[[*shown, classes.ignore_index], 3] = 255
+    colors[: classes.num_classes, :3], colors[IGNORE_INDEX, :3] = classes.palette, void_color(classes)
+    colors[[*shown, IGNORE_INDEX], 3] = 255
     return mask, colors
 
 
@@ -76,7 +75,7 @@ def error_layer(prediction: np.ndarray, truth: np.ndarray, classes: Known, shown
     """Colour the pixels that are wrong and whose true class is in `shown`; void cannot be wrong."""
     colors = np.zeros((256, 4), np.uint8)
     colors[1] = (*WRONG, 255)
-    wrong = (prediction != truth) & (truth != classes.ignore_index) & np.isin(truth, [*shown])
+    wrong = (prediction != truth) & (truth != IGNORE_INDEX) & np.isin(truth, [*shown])
     return wrong.astype(np.uint8), colors
 
 
@@ -88,7 +87,7 @@ def share_layer(values: np.ndarray) -> Layer:
 def metrics_table(view: View, classes: Known) -> str:
     """Return the share of each class that occurs and, where there is a prediction, the metrics of the image."""
     predicted = view.truth if view.segmented is None else view.segmented.prediction
-    matrix = ConfusionMatrix(classes.num_classes, classes.ignore_index)
+    matrix = ConfusionMatrix(classes.num_classes)
     matrix.update(torch.from_numpy(predicted), torch.from_numpy(view.truth))
     found = matrix.compute()
     pixels, iou = np.asarray(found["pixels_per_class"]), np.asarray(found["iou_per_class"])
@@ -98,13 +97,13 @@ def metrics_table(view: View, classes: Known) -> str:
     if view.segmented is not None:
         columns["IoU"] = [f"{iou[number]:.3f}" for number in present]
         head = f"<b>mean IoU {found['mean_iou']:.3f}</b> · pixel accuracy {found['pixel_accuracy']:.3f}"
-    void = 100 * (view.truth == classes.ignore_index).mean()
+    void = 100 * (view.truth == IGNORE_INDEX).mean()
     return f"{head}{_class_table(classes, present, columns)}<small>void: {void:.1f} % of the pixels</small>"
 
 
 def pixel_table(view: View, classes: Known, x: int, y: int) -> str:
     """Return the classes of the pixel (x, y), and its most probable ones."""
-    names = {**dict(enumerate(classes.class_names)), classes.ignore_index: "void"}
+    names = {**dict(enumerate(classes.class_names)), IGNORE_INDEX: "void"}
     text = f"<b>pixel ({x}, {y})</b><br>truth: {html.escape(names[int(view.truth[y, x])])}"
     if view.segmented is None:
         return text

@@ -2,5 +2,3 @@
 
 from nnti.report.build import build_report, filled, set_pdf, take_run
 from nnti.report.tables import report_tables, write_tables
-
-__all__ = ["build_report", "filled", "report_tables", "set_pdf", "take_run", "write_tables"]

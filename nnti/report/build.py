@@ -12,24 +12,10 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from nnti import folders
+from nnti import figures, folders
 from nnti.augment import examples
 from nnti.data import available
 from nnti.errors import RunError
-from nnti.figures import (
-    ablation_dots,
-    as_markdown,
-    augmentation_gallery,
-    best_and_worst,
-    comparison,
-    curves,
-    per_class_iou,
-    render_architectures,
-    render_run,
-    run_triptychs,
-    save,
-    save_complexity,
-)
 from nnti.figures.complexity import read_complexity, with_times
 from nnti.loaders import load_split
 from nnti.report.tables import CAMVID, TASKS, ablation_scores, report_tables, write_tables
@@ -69,11 +55,8 @@ def take_run(run: RunFolder) -> list[Path]:
 def build_report(pictures: bool = False) -> list[Path]:
     """Draw the figures, write the tables and set report.pdf, from report/runs and report/complexity alone.
 
-    The same records always give the same bytes.
-
-    Args:
-        pictures: also draw segmented images, which needs data sets and checkpoints; see `render_pictures`. Otherwise
-            existing files are kept.
+    The same records always give the same bytes. `pictures`: also draw segmented images, which needs data sets and
+    checkpoints (see `render_pictures`); otherwise existing files are kept.
     """
     folder = report_dir()
     if not (folder / SOURCE).is_file():
@@ -83,11 +66,11 @@ def build_report(pictures: bool = False) -> list[Path]:
     # figures take longest: two processes draw them while this one writes the tables; forks have PyTorch imported
     context = get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), context) as pool:
-        jobs = [pool.submit(_render_comparisons, runs), pool.submit(render_architectures)]
-        jobs += [pool.submit(render_run, run, progress=False, pictures=False) for run in shown.values()]
+        jobs = [pool.submit(_render_comparisons, runs), pool.submit(figures.render_architectures)]
+        jobs += [pool.submit(figures.render_run, run, progress=False, pictures=False) for run in shown.values()]
         costs = with_times(read_complexity(folder / "complexity"), {name: run.record() for name, run in runs.items()})
         tables = report_tables(runs, costs)
-        paths = [*save_complexity(costs, folder / "complexity"), *write_tables(tables, folder / "tables")]
+        paths = [*figures.save_complexity(costs, folder / "complexity"), *write_tables(tables, folder / "tables")]
         for text in (folders.home() / "README.md", *sorted(folders.home().glob("docs/*.md"))):
             paths += fill_tables(text, tables)
         paths += [path for job in jobs for path in job.result()]
@@ -131,7 +114,7 @@ def filled(text: str, tables: Mapping[str, pd.DataFrame]) -> str:
         table = tables[name]
         if word:
             table = table[~table.apply(lambda row: row.str.contains(word, regex=False).any(), axis=1)]
-        return f"{begin}\n{as_markdown(table)}\n{end}"
+        return f"{begin}\n{figures.as_markdown(table)}\n{end}"
 
     return BLOCK.sub(block, text)
 
@@ -141,27 +124,24 @@ def render_pictures(runs: Mapping[str, RunFolder]) -> list[Path]:
 
     They go to figures/, and as JPEGs for the PDF to report/pictures/. A checkpoint is looked for in the
     report's run folder, then in runs/, where it counts if the record is the same.
-
-    Args:
-        runs: name of a run → its folder in report/runs/.
     """
     found = {name: _with_checkpoint(run) for name, run in runs.items()}
     found = {name: run for name, run in found.items() if run and _data_is_here(run)}
     paths = []
     for name, run in found.items():
-        paths += save(run_triptychs(run, progress=False), f"{name}_triptychs")
+        paths += figures.save(figures.run_triptychs(run, progress=False), f"{name}_triptychs")
         analysis = run.analysis()
         if analysis and name == THREE["ENet"]:
-            paths += save(best_and_worst(run, analysis), f"{name}_best_and_worst")
+            paths += figures.save(figures.best_and_worst(run, analysis), f"{name}_best_and_worst")
     three = {title: found[name] for title, name in THREE.items() if name in found}
     if len(three) == len(THREE):
         data = three["ENet"].record()["data"]
         title = (
             f"{ROWS} of {data['title']}'s {data['val_images']} validation images, and what the networks make of them"
         )
-        paths += save(comparison(three, ROWS, title), "camvid_comparison")
+        paths += figures.save(figures.comparison(three, ROWS, title), "camvid_comparison")
     if "ENet" in three:
-        paths += save(_gallery(three["ENet"]), "camvid_augmentation")
+        paths += figures.save(_gallery(three["ENet"]), "camvid_augmentation")
     return [*paths, *(_light(path) for path in paths if path.suffix == ".png")]
 
 
@@ -185,7 +165,8 @@ def _gallery(run: RunFolder):
     dataset = load_split(experiment, experiment.train_split, experiment.train_limit)
     image, label = dataset[0]
     crops = examples(image, label, experiment, range(DRAWS))
-    return augmentation_gallery(image, label, crops, dataset, f"{dataset.title}: one training image, {DRAWS} draws")
+    title = f"{dataset.title}: one training image, {DRAWS} draws"
+    return figures.augmentation_gallery(image, label, crops, dataset, title)
 
 
 def _light(path: Path) -> Path:
@@ -204,16 +185,16 @@ def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
         names = " and ".join(COMPARED[key] for key in compared)
         title = f"{names}\n{_data(compared.values())}, validation by the report protocol"
         histories = {key: run.history() for key, run in compared.items()}
-        paths += save(curves(histories, title), "task2_task3_curves")
+        paths += figures.save(figures.curves(histories, title), "task2_task3_curves")
     three = {title: runs[name] for title, name in THREE.items() if name in runs}
     if three:
         results = {title: run.record()["validation"]["full"]["iou_per_class"] for title, run in three.items()}
         names = next(iter(three.values())).record()["data"]["class_names"]
-        figure = per_class_iou(results, names, f"{_data(three.values())}, full protocol")
-        paths += save(figure, "camvid_per_class_iou")
+        figure = figures.per_class_iou(results, names, f"{_data(three.values())}, full protocol")
+        paths += figures.save(figure, "camvid_per_class_iou")
     records = {name: run.record() for name, run in runs.items()}
     for name, title in ABLATION_TITLES.items():
-        paths += save(ablation_dots(ablation_scores(name, records), title), f"ablation_{name}")
+        paths += figures.save(figures.ablation_dots(ablation_scores(name, records), title), f"ablation_{name}")
     return paths
 
 

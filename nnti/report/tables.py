@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
+from nnti.data import DATASETS
 from nnti.device import readable_device
 from nnti.experiment import Experiment, parse_setting
 from nnti.figures import as_markdown, health_table
-from nnti.figures.complexity import EXPERIMENTS, EXTRA_FORMS, complexity_frame, complexity_table, dataset_class, minutes
+from nnti.figures.complexity import EXPERIMENTS, EXTRA_FORMS, complexity_frame, complexity_table, minutes
 from nnti.folders import write_whole
-from nnti.models import MODELS, architecture_table, build_model
+from nnti.models import MODELS, architecture_table
+from nnti.models.cost import without_values
 from nnti.published import ABSTRACT_MEAN_IOU, LITERATURE, REPORT, SCORES
 from nnti.training.run_folder import RunFolder
 
@@ -70,9 +71,7 @@ PROTOCOLS, STATISTICS = ("report", "full"), ("batch statistics", "running statis
 def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[str, pd.DataFrame]:
     """Return file name → table of text, ready to be read.
 
-    Args:
-        runs: name of a run → its folder.
-        costs: as `nnti.figures.complexity.read_complexity` returns it.
+    `runs`: name of a run → its folder; `costs`: as `nnti.figures.complexity.read_complexity` returns it.
     """
     records = {name: run.record() for name, run in runs.items()}
     return {
@@ -103,11 +102,7 @@ def ablation_table(name: str, records: Records) -> pd.DataFrame:
     """Return a row per variant: conditions, the number of seeds, mean IoU as "mean ± standard deviation", the records.
 
     'report' and 'full' are the validation protocols; 'batch statistics' and 'running statistics' those of the health
-    check on training images, see `nnti.inference.evaluate.normalization_gap`.
-
-    Args:
-        name: a key of `ABLATIONS`.
-        records: name of a run → its record.
+    check on training images, see `nnti.inference.evaluate.normalization_gap`. `name` is a key of `ABLATIONS`.
     """
     measures = (*STATISTICS, *PROTOCOLS) if name == "normalization" else PROTOCOLS
     rows = []
@@ -151,11 +146,7 @@ def command_of(run: str, record: dict[str, Any]) -> str:
     """Return the command that trains what a record holds: an experiment, and all settings that differ from it.
 
     The experiment is the one that the record names, or names before `_seed` and a number. Where it is none of the
-    package's, the command reads all settings from the run's folder.
-
-    Args:
-        run: name of the folder in report/runs/.
-        record: its record.
+    package's, the command reads all settings from the run's folder, report/runs/`run`.
     """
     experiment = Experiment.from_dict(record["experiment"])
     names = (experiment.name, re.sub(r"_seed\d+$", "", experiment.name))
@@ -244,7 +235,7 @@ def _metrics(runs: Mapping[str, RunFolder]) -> pd.DataFrame:
 
 def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
     experiment = Experiment.load(name)
-    title, dataset = MODELS[experiment.model].title, dataset_class(experiment.dataset).title
+    title, dataset = MODELS[experiment.model].title, DATASETS[experiment.dataset].title
     title = title if experiment.augment else f"{title}, plain"
     if name not in runs or not runs[name].finished:
         command = f"{NOT_RUN}: python -m nnti train {name}"
@@ -293,15 +284,11 @@ def _literature() -> pd.DataFrame:
 
 def _architecture(name: str) -> pd.DataFrame:
     """Blocks of an experiment's network, traced with an image of 512 × 512."""
-    experiment = Experiment.load(name)
-    classes = len(dataset_class(experiment.dataset).class_names)
-    with torch.device("meta"):  # shapes are enough
-        model = build_model(experiment.model, classes, experiment.model_arguments, pretrained=False)
     return pd.DataFrame(
         {"stage": row.stage, "name": row.name, "type": row.type,
          "output size": f"{row.channels} × {row.height} × {row.width}", "stride": f"{row.stride}",
          "parameters": f"{row.parameters:,}"}
-        for row in architecture_table(model).itertuples(index=False)
+        for row in architecture_table(without_values(Experiment.load(name))).itertuples(index=False)
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils import clip_grad_norm_
 
 from nnti.augment import memory_format, prepare
 from nnti.data import attach_cache
@@ -95,7 +96,7 @@ class Fit:
             self._restore(saved)
         iteration = self.state.done * len(self.loader) + self.state.step
         self.schedule = poly_schedule(self.optimizer, experiment, len(self.loader), iteration)
-        self.state.enter_session(self.device, self.dtype, self.world)
+        self.state.enter_session(self.device, self.dtype, self.world, getattr(self.model, "weights", None))
 
         self._stopping, self._unseen = False, []
         self._saved_at, self._saved_step = time.perf_counter(), self.state.step
@@ -167,12 +168,15 @@ class Fit:
                 objective = self.world.scaled(loss).objective  # the mean over the batch of all processes
                 self.optimizer.zero_grad(set_to_none=True)
                 self.scaler.scale(objective).backward()  # scales in float16 only, where small gradients would vanish
-                self.scaler.step(self.optimizer)
+                self.scaler.unscale_(self.optimizer)
+                gradient = clip_grad_norm_(self.model.parameters(), self.experiment.clip_gradient or math.inf)
+                self.scaler.step(self.optimizer)  # skipped, and the scale lowered, if a gradient left float16's range
                 self.scaler.update()
                 self.schedule.step()
 
                 partial.matrix.update(loss.prediction, labels)
                 partial.total = partial.total.plus(loss)
+                partial.gradient = torch.fmax(partial.gradient, gradient.where(gradient.isfinite(), 0))
                 partial.step += 1
                 partial.seconds = time.perf_counter() - begun
                 self._look_at(loss, batch.indices)
@@ -240,12 +244,14 @@ class Fit:
         started = time.perf_counter()
         val = self._measure(self.experiment.protocol) if due else None
         val_seconds = time.perf_counter() - started if due else math.nan
-        train, train_seconds, steps = None, 0.0, len(self.loader)
+        train, train_seconds, gradient, steps = None, 0.0, math.nan, len(self.loader)
         if epoch:
+            gradient = float(self.state.partial.gradient)
             loss, matrix = self.world.sum(self.state.partial.total, self.state.partial.matrix)
             train, train_seconds = {"loss": float(loss.mean), **matrix.compute()}, self.state.partial.seconds
         factor = poly(max(0, epoch * steps - 1), self.experiment.epochs * steps, self.experiment.power)
-        others = {"learning_rate": self.experiment.learning_rate * factor, "train_seconds": train_seconds}
+        rate = self.experiment.learning_rate * factor
+        others = {"learning_rate": rate, "gradient_norm": gradient, "train_seconds": train_seconds}
         self.state.finish_epoch(history_row(epoch, train, val, **others, val_seconds=val_seconds))
         self._save()
         if self.world.main:

@@ -60,10 +60,8 @@ class Monitors:
                 getattr(monitor, event)(run, *details)
             except Exception as error:
                 self.members.remove(monitor)
-                warnings.warn(
-                    f"{type(monitor).__name__} failed and was removed; training continues: {error!r}",
-                    stacklevel=2,
-                )
+                name = type(monitor).__name__
+                warnings.warn(f"{name} failed and was removed; training continues: {error!r}", stacklevel=2)
 
     @contextmanager
     def watching(self, run):

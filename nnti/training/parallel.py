@@ -76,7 +76,7 @@ class World:
         counts = matrix.counts().cpu()
         dist.all_reduce(sums)
         dist.all_reduce(counts)
-        whole = ConfusionMatrix(matrix.num_classes, matrix.ignore_index)
+        whole = ConfusionMatrix(matrix.num_classes)
         whole.restore(counts)
         return LossSum(*sums.float()), whole
 

@@ -40,7 +40,7 @@ OWN_FILES = (
 )  # fmt: skip
 NEEDED = ("optimizer", "scaler", "rows", "best", "extensions", "sessions", "partial", "images")  # to resume
 # these do not change the results (up to rounding, on another device)
-FREE_SETTINGS = ("device", "num_workers", "cache", "checkpoint_every", "keep_every", "tensorboard")
+FREE_SETTINGS = ("clip_gradient", "device", "num_workers", "cache", "checkpoint_every", "keep_every", "tensorboard")
 
 
 class RunFolder:
@@ -236,9 +236,7 @@ def write_evaluation(
 ) -> Path:
     """Write the results of evaluating a run's checkpoint, and on what, as JSON; return the path.
 
-    Args:
-        checkpoint: as `load_model` returns it. device: on which it was measured. dataset: the split.
-        results: as `nnti.inference.evaluate.evaluate` returns them, one for each protocol.
+    `results`: as `nnti.inference.evaluate.evaluate` returns them, one for each protocol.
     """
     precision = resolve_precision(checkpoint["experiment"]["precision"], device)
     written = {

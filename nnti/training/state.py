@@ -15,28 +15,30 @@ from nnti.training.parallel import World
 
 @dataclass
 class Partial:
-    """The current epoch: steps done, sums of this process over them, and their seconds."""
+    """The current epoch: steps done, sums of this process over them, the gradient's largest norm, and seconds."""
 
     step: int
     total: LossSum
     matrix: ConfusionMatrix
+    gradient: torch.Tensor
     seconds: float = 0.0
 
     @classmethod
     def empty(cls, dataset: SegmentationDataset, device: torch.device) -> "Partial":
         """Return an epoch before its first step."""
-        matrix = ConfusionMatrix(dataset.num_classes, dataset.ignore_index)
-        return cls(0, LossSum(*torch.zeros(2, device=device)), matrix)
+        matrix = ConfusionMatrix(dataset.num_classes)
+        return cls(0, LossSum(*torch.zeros(2, device=device)), matrix, torch.zeros((), device=device))
 
     def save(self, world: World) -> dict[str, Any]:
         """Return all processes' sums together, as plain types and tensors; all processes must call it."""
         total, matrix = world.sum(self.total, self.matrix)
         sums = {"total": float(total.total), "weight": float(total.weight), "counts": matrix.counts().cpu()}
-        return {"step": self.step, "seconds": self.seconds, **sums}
+        return {"step": self.step, "seconds": self.seconds, "gradient": float(self.gradient), **sums}
 
     def restore(self, saved: dict[str, Any], world: World) -> None:
         """Restore what `save` returned; only the main process gets the sums, or they would count several times."""
         self.step, self.seconds = saved["step"], saved["seconds"]
+        self.gradient = torch.full_like(self.gradient, saved.get("gradient", 0.0))  # older runs did not measure it
         if world.main:
             self.total = LossSum(*torch.tensor([saved["total"], saved["weight"]], device=self.total.total.device))
             self.matrix.restore(saved["counts"])
@@ -98,14 +100,17 @@ class RunState:
         found = {name: row.get(f"val_{name}", math.nan) for name in ("loss", *METRICS)}
         return {} if math.isnan(found["pixel_accuracy"]) else {"protocol": protocol, **found}
 
-    def enter_session(self, device: torch.device, precision: torch.dtype, world: World) -> None:
-        """Note the device and versions that training continues with, if they have changed."""
+    def enter_session(
+        self, device: torch.device, precision: torch.dtype, world: World, weights: dict[str, str] | None
+    ) -> None:
+        """Note device, versions and file of pretrained weights that training begins or continues with, if changed."""
         now = {
             "device": device_name(device),
             "processes": world.size,
             "precision": str(precision).removeprefix("torch."),
             "versions": versions(),
             "commit": commit(),
+            **({"weights": weights} if weights else {}),
         }
         if not self.sessions or {**self.sessions[-1], **now} != self.sessions[-1]:
             self.sessions.append({"epoch": self.done + 1, "step": self.step, **now})

@@ -2,5 +2,3 @@
 
 from nnti.data.miniature.cityscapes import write_miniature_cityscapes
 from nnti.data.miniature.voc import write_miniature_voc
-
-__all__ = ["write_miniature_cityscapes", "write_miniature_voc"]

@@ -9,8 +9,6 @@ from PIL import Image
 from nnti.data.miniature.publish import publish
 from nnti.data.miniature.streets import FEATURES, draw_street
 
-__all__ = ["CITIES", "write_miniature_cityscapes"]
-
 VERSION = 2  # raise it when pictures change: older miniatures on disk are then drawn anew
 CITIES = {"train": ("aachen", "bremen", "hamburg", "stuttgart", "zurich"), "val": ("frankfurt", "lindau", "munster")}
 

@@ -6,8 +6,6 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-__all__ = ["Colour", "dimmed", "exposed", "gradient", "noise", "shade", "tone"]
-
 Colour = tuple[int, int, int]
 
 

@@ -7,8 +7,6 @@ from tempfile import TemporaryDirectory
 
 from nnti.errors import DataError
 
-__all__ = ["FACTS_FILE", "publish"]
-
 FACTS_FILE = "miniature.json"  # marks a folder as a miniature and says which one
 
 

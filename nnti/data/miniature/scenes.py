@@ -11,8 +11,6 @@ from PIL import Image, ImageDraw
 from nnti.data.miniature.paint import dimmed, gradient, tone
 from nnti.data.miniature.sprites import varied
 
-__all__ = ["SCENES", "heaven"]
-
 Size = tuple[int, int]
 Scene = tuple[Image.Image, int]
 

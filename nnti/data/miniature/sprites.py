@@ -11,8 +11,6 @@ from random import Random
 
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["GLYPHS", "SHEET", "cut_sheet", "draw_sheet", "mask_of", "varied"]
-
 SHEET = Path(__file__).with_name("sprites.png")
 WIDTH, HEIGHT = 136, 128  # pixels of a cell, which are those of the font's bitmaps
 FONT_SIZE = 109  # the only one that the font has bitmaps of

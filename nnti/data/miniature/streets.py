@@ -9,8 +9,6 @@ from nnti.data.miniature.paint import Colour, dimmed, tone
 from nnti.data.miniature.scenes import heaven
 from nnti.data.miniature.view import Spot, View
 
-__all__ = ["FEATURES", "THINGS", "draw_street"]
-
 # where things stand: 0 to 1 lies on the road, from its middle, 1 to 2 on the pavement, 2 to 3 beyond it
 LANE, KERB, POST, WALK, VERGE = (0.4, 0.6), (0.7, 0.95), (1.05, 1.3), (1.1, 1.9), (2.2, 3)
 # class → sprites, height in metres, where it stands

@@ -12,8 +12,6 @@ from PIL import Image, ImageDraw
 from nnti.data.miniature.paint import Colour, exposed, noise, shade
 from nnti.data.miniature.sprites import mask_of, varied
 
-__all__ = ["SIZE", "View"]
-
 SIZE = (256, 128)  # width, height of the finished pictures
 SCALE = 2  # they are drawn so many times larger
 MARGIN = 0.06  # of the picture's width: what is farther out counts as not visible

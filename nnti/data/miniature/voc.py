@@ -12,8 +12,6 @@ from nnti.data.miniature.scenes import SCENES
 from nnti.data.miniature.sprites import mask_of, varied
 from nnti.data.voc import VOC, voc_colormap
 
-__all__ = ["CLASSES", "draw_picture", "write_miniature_voc"]
-
 VERSION = 4  # raise it when pictures change: older miniatures on disk are then drawn anew
 SIZES = ((200, 160), (160, 200), (200, 140))  # width, height
 # class → where it is at home
