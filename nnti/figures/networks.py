@@ -306,7 +306,6 @@ def tint(color: str, white: float) -> tuple[float, ...]:
 
 
 def _draw_slab(axes: Axes, slab: Slab, color: str) -> None:
-    """Draw front, top and side of a slab, and its label."""
     left, right = slab.x - slab.width / 2, slab.x + slab.width / 2
     low, high, back = slab.y - slab.height / 2, slab.y + slab.height / 2, slab.back
     top = [(left, high), (right, high), (right + back, high + back), (left + back, high + back)]

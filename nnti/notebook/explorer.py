@@ -27,10 +27,10 @@ OFF = "#f0f0f0"
 OPACITY = {"value": 0.6, "min": 0, "max": 1, "step": 0.05, "description": "opacity"}
 EXAMPLE = 0  # the image shown without an interactive session
 
+Source = str | Path | RunFolder | SegmentationDataset
 
-def explore(
-    source: str | Path | RunFolder | SegmentationDataset, split: str | None = None, device: str = "auto"
-) -> widgets.Widget | Figure:
+
+def explore(source: Source, split: str | None = None, device: str = "auto") -> widgets.Widget | Figure:
     """Return an explorer of a run (or its name, or its folder), or of a data set alone.
 
     Image, truth and prediction; errors, confidence and entropy; buttons that show and hide classes; the image's
@@ -53,9 +53,7 @@ class Views:
     Attributes: `dataset`, the split that is open; `splits`, the names of those that are there; `model`, or None.
     """
 
-    def __init__(
-        self, source: str | Path | RunFolder | SegmentationDataset, split: str | None = None, device: str = "auto"
-    ):
+    def __init__(self, source: Source, split: str | None = None, device: str = "auto"):
         self.model, self._run, self._scores = None, None, {}
         if isinstance(source, SegmentationDataset):
             if split not in (None, source.split):
