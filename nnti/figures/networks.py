@@ -266,9 +266,8 @@ def _arcs(slabs: Sequence[Slab]) -> list[Arrow]:
         for height in sorted(start[1] for start, stop in crossed if start[0] < right and left < stop[0]):
             if abs(height - y) < BETWEEN - 1e-6:
                 y = height + BETWEEN
-        arcs.append(
-            Arrow(source, reader, [(left, low), (left, y), (right, y), (right, end)], slabs[reader].node.reads[source])
-        )
+        points = [(left, low), (left, y), (right, y), (right, end)]
+        arcs.append(Arrow(source, reader, points, slabs[reader].node.reads[source]))
     return arcs
 
 
