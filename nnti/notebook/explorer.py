@@ -122,10 +122,7 @@ class Views:
 
 
 class ClassToggles:
-    """A button per class, in its colour, that shows or hides it.
-
-    Args:
-        classes: give names and colours. changed: called after a change.
+    """A button per class, in its colour, that shows or hides it; `changed` is called after a change.
 
     Attributes: `shown`, the numbers of the classes that are on; `box`, the widget.
     """
