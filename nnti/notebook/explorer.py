@@ -16,7 +16,7 @@ from nnti.figures import run_title, triptychs
 from nnti.figures.pictures import Known, to_picture
 from nnti.inference.image import predict, probabilities
 from nnti.loaders import load_split
-from nnti.metrics import ConfusionMatrix
+from nnti.metrics import confusion, scores
 from nnti.models.saved import check_classes, load_model
 from nnti.notebook import layers
 from nnti.notebook.canvas import Canvas
@@ -116,9 +116,8 @@ class Views:
     def _score(self, index: int, say: Callable[[str], None]) -> float:
         say(f"segmenting image {index + 1} of {len(self.dataset)} …")
         image, truth = self.dataset[index]
-        matrix = ConfusionMatrix(self.dataset.num_classes)
-        matrix.update(predict(self.model, image, precision=self._experiment.precision), truth)
-        return matrix.compute()["mean_iou"]
+        prediction = predict(self.model, image, precision=self._experiment.precision)
+        return scores(confusion(prediction, truth, self.dataset.num_classes))["mean_iou"]
 
 
 class ClassToggles:
