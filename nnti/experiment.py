@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 from nnti.errors import SettingError
 
+Size = int | tuple[int, int]  # side of a square, or (height, width), pixels
+
 
 def setting(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
     """Declare a setting with its default, its meaning and its inclusive range."""
@@ -47,9 +49,7 @@ class Experiment:
     # augmentation: rescale, rotate, crop, flip, blur, in this order
     augment: bool = setting(True, "random augmentation; False resizes every image to crop_size × crop_size instead")
     base_size: int = setting(400, "length of the longer side before the random scale, pixels", 8, 8192)
-    crop_size: int | tuple[int, int] = setting(
-        380, "side of the square training crop, or (height, width), pixels", 8, 8192
-    )
+    crop_size: Size = setting(380, "side of the square training crop, or (height, width), pixels", 8, 8192)
     scale: tuple[float, float] = setting((0.5, 2.0), "range of the random scale factor", 0.05, 20)
     rotate: float = setting(10.0, "largest rotation to either side, degrees", 0, 180)
     flip: float = setting(0.5, "probability of a horizontal flip", 0, 1)
@@ -72,9 +72,7 @@ class Experiment:
     protocol: Literal["report", "full"] = setting(
         "report", "'report': shorter side to val_size, centre crop; 'full': own size"
     )
-    val_size: int | tuple[int, int] = setting(
-        480, "crop of the 'report' protocol: side, or (height, width), pixels", 8, 8192
-    )
+    val_size: Size = setting(480, "crop of the 'report' protocol: side, or (height, width), pixels", 8, 8192)
     val_every: int = setting(5, "validate every so many epochs, and after the last", 1, 100_000)
     checkpoint_every: str | None = setting("5 min", "save so often within an epoch: '5 min', '90 s', '200 steps'; None")
     keep_every: int = setting(10, "keep a checkpoint every so many epochs, beside last and best", 1, 100_000)
@@ -165,7 +163,7 @@ class Inference:
     """
 
     protocol: Literal["whole", "sliding"] = setting("whole", "the whole image at once, or windows of crop_size")
-    crop_size: int | tuple[int, int] | None = setting(
+    crop_size: Size | None = setting(
         None, "for 'sliding': side of the window, or (height, width), pixels of the scaled image", 8, 8192
     )
     overlap: float = setting(1 / 3, "share of a window's side that the next one covers again", 0, 0.99)
@@ -218,7 +216,7 @@ def config_dir() -> Path:
     return Path(__file__).resolve().parent / "configs"
 
 
-def crop_shape(size: int | tuple[int, int]) -> tuple[int, int]:
+def crop_shape(size: Size) -> tuple[int, int]:
     """Return (height, width) of a size setting."""
     return size if isinstance(size, tuple) else (size, size)
 

@@ -80,6 +80,13 @@ class ConfusionMatrix:
         return scores(self.matrix())
 
 
+def confusion(prediction: Tensor, label: Tensor, num_classes: int) -> np.ndarray:
+    """Return the confusion matrix of one image; arguments as for `ConfusionMatrix.update`."""
+    matrix = ConfusionMatrix(num_classes)
+    matrix.update(prediction, label)
+    return matrix.matrix()
+
+
 def scores(matrix: np.ndarray) -> dict[str, Any]:
     """Compute the metrics of a confusion matrix (row = truth, column = prediction).
 

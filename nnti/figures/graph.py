@@ -97,11 +97,8 @@ def _run(
 def _repeats(nodes: Sequence[Node], block: Block, shape: tuple[int, int, int]) -> bool:
     """Say whether a block differs from the last node, which keeps its input's size too, at most in its kind."""
     last = nodes[-1]
-    return bool(last.kinds) and (last.stage, last.shape, [nodes[source].shape for source in last.reads]) == (
-        block.stage,
-        shape,
-        [shape],
-    )
+    read = [nodes[source].shape for source in last.reads]
+    return bool(last.kinds) and (last.stage, last.shape, read) == (block.stage, shape, [shape])
 
 
 def _carried(maps: Sequence[Tensor], direct: bool) -> str:

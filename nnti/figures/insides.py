@@ -24,13 +24,10 @@ def feature_steps(model: nn.Module, image: Tensor, title: str) -> Figure:
     """Show each step of the first recurrent convolution for an image, and what changes from step to step.
 
     A row for each of the three channels with most contrast: the states x_k, then the changes x_k − x_(k−1). Within a
-    row, the states share one scale, dark to bright, and the changes another, blue for less and red for more.
+    row, the states share one scale, dark to bright, and the changes another, blue for less and red for more. The image
+    is uint8 (3, H, W).
 
-    Args:
-        model: a network with modules that have `states`, as `nnti.models.r2unet.RecurrentConv`.
-        image: uint8 (3, H, W).
-
-    Raises ValueError for a model without recurrent convolutions.
+    Raises ValueError for a model without a module that has `states`, as `nnti.models.r2unet.RecurrentConv` has.
     """
     name, module = _first(model, "recurrent convolution, with `states`", lambda m: hasattr(m, "states"))
     states = _states(model, module, image)  # (steps + 1, C, h, w)
@@ -50,14 +47,10 @@ def pooled_maps(model: nn.Module, image: Tensor, title: str) -> Figure:
     """Show an image, the map that a pyramid pooling reads, and the means over cells that its levels begin with.
 
     Colours are the map's first three principal components (red, green, blue), the same for all pictures: similar
-    features have similar colours. The cells are drawn at their own size.
+    features have similar colours. The cells are drawn at their own size. The image is uint8 (3, H, W).
 
-    Args:
-        model: a network with a module that has `bins` and `levels`, as `nnti.models.pspnet.PyramidPooling`, each level
-            beginning with its pooling.
-        image: uint8 (3, H, W).
-
-    Raises ValueError for a model without a pyramid.
+    Raises ValueError for a model without a module that has `bins` and `levels`, each beginning with its pooling, as
+    `nnti.models.pspnet.PyramidPooling` has.
     """
     wanted = "pyramid, with `bins` and `levels`"
     _, pyramid = _first(model, wanted, lambda m: hasattr(m, "bins") and hasattr(m, "levels"))

@@ -266,9 +266,8 @@ def _arcs(slabs: Sequence[Slab]) -> list[Arrow]:
         for height in sorted(start[1] for start, stop in crossed if start[0] < right and left < stop[0]):
             if abs(height - y) < BETWEEN - 1e-6:
                 y = height + BETWEEN
-        arcs.append(
-            Arrow(source, reader, [(left, low), (left, y), (right, y), (right, end)], slabs[reader].node.reads[source])
-        )
+        points = [(left, low), (left, y), (right, y), (right, end)]
+        arcs.append(Arrow(source, reader, points, slabs[reader].node.reads[source]))
     return arcs
 
 
@@ -306,7 +305,6 @@ def tint(color: str, white: float) -> tuple[float, ...]:
 
 
 def _draw_slab(axes: Axes, slab: Slab, color: str) -> None:
-    """Draw front, top and side of a slab, and its label."""
     left, right = slab.x - slab.width / 2, slab.x + slab.width / 2
     low, high, back = slab.y - slab.height / 2, slab.y + slab.height / 2, slab.back
     top = [(left, high), (right, high), (right + back, high + back), (left + back, high + back)]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from nnti.data import SegmentationDataset
 from nnti.data.base import IGNORE_INDEX
 from nnti.figures.style import DARK, WIDTH, bare_page, draw_legend, legend_height, styled
-from nnti.metrics import ConfusionMatrix
+from nnti.metrics import confusion, scores
 
 # for void, if the data set's own colour is too close to a class's
 NEUTRAL = ((255, 255, 255), (0, 0, 0), (210, 210, 210))
@@ -237,7 +236,6 @@ def _draw_row(figure: Figure, sample: Sequence[Picture], dataset: SegmentationDa
 
 
 def _score(prediction: Picture, label: Picture, dataset: SegmentationDataset) -> str:
-    matrix = ConfusionMatrix(dataset.num_classes)
-    matrix.update(*(torch.as_tensor(to_array(mask).astype(np.int64)) for mask in (prediction, label)))
-    mean_iou = matrix.compute()["mean_iou"]
+    masks = (to_array(mask).astype(np.int64) for mask in (prediction, label))
+    mean_iou = scores(confusion(*masks, dataset.num_classes))["mean_iou"]
     return "all void" if np.isnan(mean_iou) else f"mean IoU {mean_iou:.2f}"

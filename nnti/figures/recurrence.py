@@ -92,9 +92,8 @@ def _draw_cells(axes: Axes, left: float, y: float, width: float, names: Sequence
     top = y + CELL * len(names) / 2
     for row, (name, color) in enumerate(zip(names, colors, strict=True)):
         low = top - CELL * (row + 1)
-        axes.add_patch(
-            Rectangle((left, low), width, CELL, facecolor=tint(color, 0.6), edgecolor=DARK, lw=0.6, zorder=4)
-        )
+        style = {"facecolor": tint(color, 0.6), "edgecolor": DARK, "lw": 0.6, "zorder": 4}
+        axes.add_patch(Rectangle((left, low), width, CELL, **style))
         write(axes, left + width / 2, low + CELL / 2, name, ha="center", va="center_baseline", zorder=5)
 
 

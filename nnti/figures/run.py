@@ -40,7 +40,6 @@ def render_run(
 
     Args:
         folder: where to; None: figures/, or figures/miniature/ for a miniature.
-        progress: show a progress bar while predicting.
         pictures: draw the last two, for which images have to be segmented.
     """
     if not (run.path / RECORD).is_file():

@@ -11,7 +11,7 @@ from nnti.data import SegmentationDataset
 from nnti.data.base import IGNORE_INDEX
 from nnti.device import commit, versions
 from nnti.inference.image import predict
-from nnti.metrics import ConfusionMatrix, scores
+from nnti.metrics import confusion, scores
 from nnti.progress import progress_bar
 
 FARTHEST = 40  # pixels: distances from here on are counted together
@@ -58,7 +58,7 @@ class ErrorCounts:
         void = label == IGNORE_INDEX
         if void.all():
             return
-        matrix = self._confusion(prediction, label)
+        matrix = confusion(prediction, label, self.dataset.num_classes)
         self.matrix += matrix
         measured = {metric: scores(matrix)[metric] for metric in ("mean_iou", "pixel_accuracy")}
         self.images.append({"image": name, **measured, "void": float(void.mean())})
@@ -72,16 +72,11 @@ class ErrorCounts:
         for kind, first in NEAREST.items():
             for row, width in enumerate(LEFT_OUT):
                 kept = np.where(distances[kind] < first + width, IGNORE_INDEX, label)
-                self.beyond[kind][row] += self._confusion(prediction, kept)
+                self.beyond[kind][row] += confusion(prediction, kept, self.dataset.num_classes)
         if void.any():
             self.in_void += np.bincount(prediction[void], minlength=self.dataset.num_classes)
             nearest = distance_transform_edt(void, return_distances=False, return_indices=True)
             self.void_continued += int((prediction == label[tuple(nearest)])[void].sum())
-
-    def _confusion(self, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
-        matrix = ConfusionMatrix(self.dataset.num_classes)
-        matrix.update(prediction, label)
-        return matrix.matrix()
 
     def summary(self) -> dict[str, Any]:
         """Return all counts and the scores from them, ready for JSON.

@@ -1,7 +1,6 @@
 """Evaluate a model on a split by either validation protocol, and trivial baselines; check its normalisation."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -134,7 +133,9 @@ def normalization_gap(
     found = {}
     for name in ("train", "eval"):
         matrix = ConfusionMatrix(dataset.num_classes)
-        with _only_norms_training(model, name == "train"):
+        with evaluating(model), frozen_statistics(model):
+            for norm in batch_norms(model):
+                norm.train(name == "train")
             for batch in progress_bar(loader, desc="normalisation check", leave=False, disable=not progress):
                 inputs, labels = prepare(batch, experiment, device)
                 with autocast(device, resolve_precision(experiment.precision, device)):
@@ -142,14 +143,6 @@ def normalization_gap(
                 matrix.update(logits.max(1).indices, labels)
         found[f"{name}_mode_mean_iou"] = matrix.compute()["mean_iou"]
     return {"split": dataset.split, "images": len(some), **found}
-
-
-@contextmanager
-def _only_norms_training(model: nn.Module, training: bool) -> Iterator[None]:
-    with evaluating(model), frozen_statistics(model):
-        for norm in batch_norms(model):
-            norm.train(training)
-        yield
 
 
 def _logits(model: nn.Module, images: Tensor, inference: Inference | None) -> Tensor:

@@ -101,12 +101,9 @@ def measure_training_memory(
     """Return the memory of a training step that is not the first: forward, loss, backward, update.
 
     On a CUDA device it is the peak of PyTorch's allocations. Elsewhere, or if the device is too small, it is counted on
-    tensors without values; `method` says which.
+    tensors without values; `method` says which. The model is left as it was.
 
-    Args:
-        model: is left as it was.
-        size, batch_size: of the training crops, (H, W).
-        device, precision: as the settings of an experiment.
+    `size` (H, W) is that of the training crops; device and precision are as the settings of an experiment.
     """
     device = resolve_device(device)
     dtype = resolve_precision(precision, device)

@@ -43,11 +43,7 @@ POINTS = 400  # of the line of single steps; more would not be seen
 
 
 class Budget:
-    """Limits optional work to a `share` of the time.
-
-    Args:
-        share: of the seconds since this was made.
-        clock: seconds, rising.
+    """Limits optional work to a `share` of the seconds since this was made; `clock` gives them.
 
     Attributes: `spent`, seconds; `costs`, those of each work's last time.
     """

@@ -16,7 +16,7 @@ from nnti.figures import run_title, triptychs
 from nnti.figures.pictures import Known, to_picture
 from nnti.inference.image import predict, probabilities
 from nnti.loaders import load_split
-from nnti.metrics import ConfusionMatrix
+from nnti.metrics import confusion, scores
 from nnti.models.saved import check_classes, load_model
 from nnti.notebook import layers
 from nnti.notebook.canvas import Canvas
@@ -27,10 +27,10 @@ OFF = "#f0f0f0"
 OPACITY = {"value": 0.6, "min": 0, "max": 1, "step": 0.05, "description": "opacity"}
 EXAMPLE = 0  # the image shown without an interactive session
 
+Source = str | Path | RunFolder | SegmentationDataset
 
-def explore(
-    source: str | Path | RunFolder | SegmentationDataset, split: str | None = None, device: str = "auto"
-) -> widgets.Widget | Figure:
+
+def explore(source: Source, split: str | None = None, device: str = "auto") -> widgets.Widget | Figure:
     """Return an explorer of a run (or its name, or its folder), or of a data set alone.
 
     Image, truth and prediction; errors, confidence and entropy; buttons that show and hide classes; the image's
@@ -53,9 +53,7 @@ class Views:
     Attributes: `dataset`, the split that is open; `splits`, the names of those that are there; `model`, or None.
     """
 
-    def __init__(
-        self, source: str | Path | RunFolder | SegmentationDataset, split: str | None = None, device: str = "auto"
-    ):
+    def __init__(self, source: Source, split: str | None = None, device: str = "auto"):
         self.model, self._run, self._scores = None, None, {}
         if isinstance(source, SegmentationDataset):
             if split not in (None, source.split):
@@ -118,16 +116,12 @@ class Views:
     def _score(self, index: int, say: Callable[[str], None]) -> float:
         say(f"segmenting image {index + 1} of {len(self.dataset)} …")
         image, truth = self.dataset[index]
-        matrix = ConfusionMatrix(self.dataset.num_classes)
-        matrix.update(predict(self.model, image, precision=self._experiment.precision), truth)
-        return matrix.compute()["mean_iou"]
+        prediction = predict(self.model, image, precision=self._experiment.precision)
+        return scores(confusion(prediction, truth, self.dataset.num_classes))["mean_iou"]
 
 
 class ClassToggles:
-    """A button per class, in its colour, that shows or hides it.
-
-    Args:
-        classes: give names and colours. changed: called after a change.
+    """A button per class, in its colour, that shows or hides it; `changed` is called after a change.
 
     Attributes: `shown`, the numbers of the classes that are on; `box`, the widget.
     """

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nnti.data.base import IGNORE_INDEX
 from nnti.figures.pictures import Known, void_color
-from nnti.metrics import ConfusionMatrix
+from nnti.metrics import confusion, scores
 
 Layer = tuple[np.ndarray, np.ndarray]
 
@@ -87,10 +87,8 @@ def share_layer(values: np.ndarray) -> Layer:
 def metrics_table(view: View, classes: Known) -> str:
     """Return the share of each class that occurs and, where there is a prediction, the metrics of the image."""
     predicted = view.truth if view.segmented is None else view.segmented.prediction
-    matrix = ConfusionMatrix(classes.num_classes)
-    matrix.update(torch.from_numpy(predicted), torch.from_numpy(view.truth))
-    found = matrix.compute()
-    pixels, iou = np.asarray(found["pixels_per_class"]), np.asarray(found["iou_per_class"])
+    found = scores(confusion(predicted, view.truth, classes.num_classes))
+    pixels, iou = found["pixels_per_class"], found["iou_per_class"]
     present = [number for number in np.argsort(-pixels, kind="stable") if not np.isnan(iou[number])]
     shares = [f"{100 * pixels[number] / max(1, pixels.sum()):.1f}" for number in present]
     columns, head = {"% of truth": shares}, "<b>classes</b>"

@@ -71,8 +71,11 @@ def build_report(pictures: bool = False) -> list[Path]:
         costs = with_times(read_complexity(folder / "complexity"), {name: run.record() for name, run in runs.items()})
         tables = report_tables(runs, costs)
         paths = [*figures.save_complexity(costs, folder / "complexity"), *write_tables(tables, folder / "tables")]
-        for text in (folders.home() / "README.md", *sorted(folders.home().glob("docs/*.md"))):
-            paths += fill_tables(text, tables)
+        for path in (folders.home() / "README.md", *sorted(folders.home().glob("docs/*.md"))):
+            before = path.read_text(encoding="utf-8")
+            if (after := filled(before, tables)) != before:
+                folders.write_whole(path, after)
+                paths.append(path)
         paths += [path for job in jobs for path in job.result()]
     if pictures:
         paths += render_pictures(shown)
@@ -89,16 +92,6 @@ def set_pdf(folder: Path) -> Path:
     except typst.TypstError as error:
         raise RunError(f"{source} cannot be set: {error}") from error
     return path
-
-
-def fill_tables(path: Path, tables: Mapping[str, pd.DataFrame]) -> list[Path]:
-    """Write the tables into a Markdown file; return its path in a list if it has changed."""
-    text = path.read_text(encoding="utf-8")
-    new = filled(text, tables)
-    if new == text:
-        return []
-    folders.write_whole(path, new)
-    return [path]
 
 
 def filled(text: str, tables: Mapping[str, pd.DataFrame]) -> str:
@@ -199,7 +192,6 @@ def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
 
 
 def _data(runs: Sequence[RunFolder]) -> str:
-    """Describe the data of runs."""
     data = [run.record()["data"] for run in runs]
     texts = [f"{one['title']}, {one['train_images']} train / {one['val_images']} val images" for one in data]
     return " and ".join(dict.fromkeys(texts))

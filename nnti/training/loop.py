@@ -53,12 +53,10 @@ def fit(
     uninterrupted run.
 
     Args:
-        experiment: all settings.
         run_dir: folder of the run; default runs/<experiment.name>.
         restart: start over even if the folder holds a run, instead of resuming it.
         extend: allow more epochs than the run began with. The learning rate then follows the longer schedule, so it
             jumps up at this point.
-        progress: show a progress bar.
 
     Raises RunError if the folder holds a run with other settings.
     """

@@ -98,11 +98,7 @@ class ProgressBar(Monitor):
 
 
 class Snapshots:
-    """A few images of a split, spread evenly and at most LONGEST pixels long, with a network's predictions.
-
-    Args:
-        dataset: the split. experiment: its `precision` is used.
-    """
+    """A few images of a split, spread evenly and at most LONGEST pixels long, with a network's predictions."""
 
     def __init__(self, dataset: SegmentationDataset, experiment: Experiment):
         self._precision = experiment.precision

@@ -38,7 +38,9 @@ def build_optimizer(experiment: Experiment, model: nn.Module) -> torch.optim.Opt
     for name, parameters in offered.items():
         rate = experiment.learning_rate * factors.get(name, 1.0)
         groups.append({"params": parameters, "lr": rate, "initial_lr": rate})
-    options = {"lr": experiment.learning_rate, "weight_decay": experiment.weight_decay, "fused": _can_fuse(model)}
+    # one kernel updates all parameters where it can; None leaves the choice to PyTorch
+    fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in model.parameters()) or None
+    options = {"lr": experiment.learning_rate, "weight_decay": experiment.weight_decay, "fused": fused}
     if experiment.optimizer == "adam":
         return torch.optim.Adam(groups, betas=(experiment.momentum, 0.999), **options)
     return torch.optim.SGD(groups, momentum=experiment.momentum, **options)
@@ -59,8 +61,3 @@ def check_batch(experiment: Experiment, model: nn.Module, processes: int = 1) ->
             "time in each process, because it normalises over single values per image; set batch_size to "
             f"{smallest * processes} or more"
         )
-
-
-def _can_fuse(model: nn.Module) -> bool | None:
-    """Whether one kernel can update all parameters; None leaves the choice to PyTorch."""
-    return all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in model.parameters()) or None

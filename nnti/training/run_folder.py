@@ -44,10 +44,7 @@ FREE_SETTINGS = ("clip_gradient", "device", "num_workers", "cache", "checkpoint_
 
 
 class RunFolder:
-    """The files of one run.
-
-    Args:
-        path: the folder, made when something is first written.
+    """The files of one run; the folder `path` is made when something is first written.
 
     Attributes: `last`, the checkpoint that training resumes from; `previous`, the one before it; `best`, that of the
     epoch with the best validation mean IoU.

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw, ImageFilter
 Colour = tuple[int, int, int]
 
 
-def tone(random: Random, hue: float, saturation: float, value: float, spread: float = 0.04) -> Colour:
-    """Return a colour near the given one, whose parts lie in 0 … 1; `spread` is that of the hue."""
-    hue = (hue + random.uniform(-spread, spread)) % 1
+def tone(random: Random, hue: float, saturation: float, value: float) -> Colour:
+    """Return a colour near the given one, whose parts lie in 0 … 1."""
+    hue = (hue + random.uniform(-0.04, 0.04)) % 1
     saturation, value = saturation + random.uniform(-0.08, 0.08), value + random.uniform(-0.1, 0.1)
     return tuple(round(255 * part) for part in hsv_to_rgb(hue, min(1, max(0, saturation)), min(1, max(0, value))))
 
