@@ -24,7 +24,6 @@ __all__ = ["PSPNet", "PyramidPooling"]
 
 
 OUTPUT_STRIDE = 8  # input size over feature size
-WIDTH = 512  # channels of the head, and of all pyramid levels together on the paper's backbone: a quarter each
 
 
 class PSPNet(nn.Module):
@@ -44,6 +43,7 @@ class PSPNet(nn.Module):
             network then returns `Outputs`, at the size of its features, instead of logits.
         context: "pyramid", as in the paper, or "attention": each pixel weights the pyramid's cells itself, see
             `PyramidAttention`.
+        width: channels of the head.
 
     Raises WeightsError where the weights cannot be downloaded, ValueError for an impossible argument.
     """
@@ -60,6 +60,7 @@ class PSPNet(nn.Module):
         dropout: float = 0.1,
         aux: bool = True,
         context: str = "pyramid",
+        width: int = 512,
     ):
         super().__init__()
         self.num_classes = num_classes
@@ -68,12 +69,12 @@ class PSPNet(nn.Module):
         middle, deep = self.backbone.feature_info.channels()
         level = deep // len(bins)
         self.pyramid = {"pyramid": PyramidPooling, "attention": PyramidAttention}[context](deep, level, bins)
-        self.fuse = _conv_norm_relu(self.pyramid.out_channels, WIDTH, 3)
-        self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(WIDTH, num_classes, 1))
+        self.fuse = _conv_norm_relu(self.pyramid.out_channels, width, 3)
+        self.head = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(width, num_classes, 1))
         self.auxiliary = None
         if aux:
             self.auxiliary = nn.Sequential(
-                _conv_norm_relu(middle, WIDTH, 3), nn.Dropout2d(dropout), nn.Conv2d(WIDTH, num_classes, 1)
+                _conv_norm_relu(middle, width, 3), nn.Dropout2d(dropout), nn.Conv2d(width, num_classes, 1)
             )
 
     def forward(self, images: Tensor) -> Tensor | Outputs:
