@@ -3,8 +3,8 @@
 python notebooks/execute.py [preset=miniature] [epochs=3] …   parameters as in the notebooks' settings cell
 
 The executed copies, with their outputs, go to runs/notebooks/, and beside each a .txt with everything it printed. On a
-CPU, Task I runs beside the other two: on half the cores each, small networks take little longer than on all of them.
-Task III needs what Task II has trained.
+CPU, Tasks I and II run side by side: on half the cores each, small networks take little longer than on all of them.
+Task III, which compares itself with Task II, follows.
 """
 
 import json
@@ -33,33 +33,43 @@ def main(arguments: list[str]) -> int:
     given = dict(parse_setting(text) for text in arguments if not text.endswith("="))
     folder, started = home() / "runs" / "notebooks", time.time()
     folder.mkdir(parents=True, exist_ok=True)
-    lanes = [sorted(HERE.glob("task*.ipynb"))]
-    if given.get("device") == "cpu" or not torch.accelerator.is_available():
-        lanes = [lanes[0][:1], lanes[0][1:]]
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))  # of each kernel
-    with ProcessPoolExecutor(len(lanes), initializer=tqdm.set_lock, initargs=(tqdm.get_lock(),)) as pool:
-        failures = list(filter(None, pool.map(partial(execute, folder, given), range(len(lanes)), lanes)))
-    print(*failures, sep="\n")
+    one, two, three = sorted(HERE.glob("task*.ipynb"))
+    on_cpu = given.get("device") == "cpu" or not torch.accelerator.is_available()
+    for together in [[one, two], [three]] if on_cpu else [[one], [two], [three]]:
+        environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(together))), **os.environ}
+        options = {"initializer": begin, "initargs": (environment, tqdm.get_lock())}
+        with ProcessPoolExecutor(len(together), **options) as pool:
+            failures = [*filter(None, pool.map(partial(execute, folder, given), range(len(together)), together))]
+        if failures:
+            print(*failures, sep="\n")
+            return 1
     summarize(folder, started)
-    return 1 if failures else 0
+    return 0
 
 
-def execute(folder: Path, parameters: dict[str, Any], position: int, notebooks: list[Path]) -> str:
-    """Execute notebooks one after the other, each in its own folder, and return what failed, or ''."""
-    for notebook in notebooks:
-        bar = {"desc": f"{notebook.stem:26}", "bar_format": BAR, "position": position}
-        output = folder / notebook.name
-        with open(output.with_suffix(".txt"), "w", encoding="utf-8") as log:
-            try:
-                papermill.execute_notebook(
-                    notebook, output, parameters, kernel_name="python3", cwd=notebook.parent, stdout_file=log,
-                    stderr_file=log, progress_bar=bar,
-                )  # fmt: skip
-            except PapermillExecutionError as error:
-                return (
-                    f"\n{notebook.name}: this cell failed\n\n{error.source}\n\n{error.ename}: {error.evalue}\n\n"
-                    f"The executed notebook, up to this cell: {output}\nWhat it printed: {log.name}"
-                )
+def begin(environment: dict[str, str], lock) -> None:
+    """Prepare a process that executes a notebook: its kernel's environment, and a lock for the bars of all."""
+    os.environ.update(environment)
+    tqdm.set_lock(lock)
+
+
+def execute(folder: Path, parameters: dict[str, Any], position: int, notebook: Path) -> str:
+    """Execute a notebook in its own folder, and return what failed, or ''."""
+    output = folder / notebook.name
+    bar = {"desc": f"{notebook.stem:26}", "bar_format": BAR, "position": position}
+    if not sys.stderr.isatty():
+        bar["mininterval"] = 60  # where a bar cannot be drawn over, each state of it is a line
+    with open(output.with_suffix(".txt"), "w", encoding="utf-8") as log:
+        try:
+            papermill.execute_notebook(
+                notebook, output, parameters, kernel_name="python3", cwd=notebook.parent, stdout_file=log,
+                stderr_file=log, progress_bar=bar, extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            return (
+                f"\n{notebook.name}: this cell failed\n\n{error.source}\n\n{error.ename}: {error.evalue}\n\n"
+                f"The executed notebook, up to this cell: {output}\nWhat it printed: {log.name}"
+            )
     return ""
 
 
