@@ -61,8 +61,7 @@ def render_run(
         analysed = f"{title}\n{images}, full protocol, epoch {analysis['epoch']}"
         figures["confusion"] = confusion_heatmap(analysis["matrix"], analysis["class_names"], analysed)
         figures["error_distances"] = error_distances(analysis, analysed)
-    here = pictures and run.best.is_file()
-    if here and available(settings["dataset"], settings.get("dataset_arguments")):  # older records have no arguments
+    if pictures and run.best.is_file() and available(run.experiment().dataset, run.experiment().dataset_arguments):
         figures["triptychs"] = run_triptychs(run, progress=progress)
         if analysis:
             figures["best_and_worst"] = best_and_worst(run, analysis)

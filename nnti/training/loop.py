@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from nnti.augment import memory_format, prepare
 from nnti.data import attach_cache
+from nnti.data.base import IGNORE_INDEX
 from nnti.device import autocast, compiled, machine_explained, resolve_device, resolve_precision
 from nnti.errors import RunError
 from nnti.experiment import Experiment
@@ -27,7 +28,7 @@ from nnti.inference.evaluate import count, normalization_gap, results
 from nnti.loaders import load_split, train_loader
 from nnti.loss import LossSum, build_loss
 from nnti.models import build_model
-from nnti.models.saved import load_checkpoint, load_model, load_weights
+from nnti.models.saved import image_names, load_checkpoint, load_model, load_weights, take_over
 from nnti.progress import write_line
 from nnti.training.monitors import Monitor, Monitors, ProgressBar, TensorBoard
 from nnti.training.optimizer import build_optimizer, check_batch, for_this_machine, poly, poly_schedule
@@ -76,6 +77,7 @@ class Fit:
 
         self.train_data = load_split(experiment, experiment.train_split, experiment.train_limit)
         self.val_data = load_split(experiment, experiment.val_split, experiment.val_limit)
+        self.images = {"train_split": image_names(self.train_data), "val_split": image_names(self.val_data)}
         if saved:
             check_data(self.run, saved, self.train_data, self.val_data)
         self.loader = train_loader(experiment, self.train_data, self.device, self.world.rank, self.world.size)
@@ -286,8 +288,7 @@ class Fit:
         if not torch.stack([value.isfinite().all() for value in values]).all():
             raise self._not_finite("all losses were finite, but some weights are", self.state.step)
         machinery = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-        images = {"train_split": len(self.train_data), "val_split": len(self.val_data)}
-        self.run.save_last({**self._checkpoint(), **machinery, **state, "images": images})
+        self.run.save_last({**self._checkpoint(), **machinery, **state})
 
     def _write(self) -> None:
         """Write history and record; between epochs also best.pt and the kept checkpoint, when due."""
@@ -304,6 +305,9 @@ class Fit:
             "experiment": self.experiment.to_dict(),
             "class_names": list(self.train_data.class_names),
             "palette": self.train_data.palette.tolist(),
+            "label_values": list(getattr(self.train_data, "label_values", range(self.train_data.num_classes))),
+            "void_value": getattr(self.train_data, "void_value", IGNORE_INDEX),  # both as in the files of masks
+            "images": self.images,
             "class_weights": None if self.loss.class_weights is None else self.loss.class_weights.tolist(),
             "epoch": self.state.done,
             "scores": self.state.scores(self.experiment.protocol),
