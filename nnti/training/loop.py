@@ -23,7 +23,7 @@ from nnti.data.base import IGNORE_INDEX
 from nnti.device import autocast, compiled, machine_explained, resolve_device, resolve_precision
 from nnti.errors import RunError
 from nnti.experiment import Experiment
-from nnti.folders import runs_dir
+from nnti.folders import find_run_dir, runs_dir
 from nnti.inference.evaluate import count, normalization_gap, results
 from nnti.loaders import load_split, train_loader
 from nnti.loss import LossSum, build_loss
@@ -83,7 +83,7 @@ class Fit:
         self.loader = train_loader(experiment, self.train_data, self.device, self.world.rank, self.world.size)
 
         torch.backends.cudnn.deterministic = True  # fewer differences between two runs with one seed
-        self.model = self._build_model(pretrained=saved is None and self.world.main)
+        self.model = self._build_model(begins=saved is None)
         with self.world.first_of_machine_first():
             for dataset in (self.train_data, self.val_data):
                 attach_cache(dataset, experiment.cache, progress=self.progress)
@@ -329,10 +329,18 @@ class Fit:
             refuse_foreign(self.run)
         return saved
 
-    def _build_model(self, pretrained: bool) -> nn.Module:
+    def _build_model(self, begins: bool) -> nn.Module:
+        """Build the network; where a run begins, with the weights of a backbone or of another run that it asks for."""
         torch.manual_seed(self.experiment.seed)
-        arguments = self.experiment.model_arguments
-        model = build_model(self.experiment.model, self.train_data.num_classes, arguments, pretrained=pretrained)
+        name, arguments = self.experiment.model, self.experiment.model_arguments
+        source = self.experiment.initial_weights if begins else None
+        pretrained = begins and source is None and self.world.main
+        model = build_model(name, self.train_data.num_classes, arguments, pretrained=pretrained)
+        if source is not None:
+            model.weights = take_over(model, find_run_dir(source), name)
+            if self.world.main:
+                rest = ", ".join(model.weights["not_taken_over"]) or "none"
+                write_line(f"begins with the weights of {model.weights['file']}; tensors not taken over: {rest}")
         check_batch(self.experiment, model, self.world.size)
         model = model.to(self.device, memory_format=memory_format(self.experiment))
         return self.world.synchronized(model, self.device) if self.experiment.sync_batch_norm else model
