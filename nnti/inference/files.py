@@ -60,6 +60,9 @@ def predict_files(
         raise SettingError(f"format={format!r}: it must be one of {', '.join(FORMATS)}")
     cityscapes = format == "cityscapes"
     names = _cityscapes_names(paths, checkpoint, output) if cityscapes else _names(paths, images)
+    taken = [output / f"{name}.png" for name in names if format == "own" and (output / f"{name}.png").exists()]
+    if taken:
+        raise DataError(f"{taken[0]} exists: a mask, perhaps drawn by hand, is not replaced; take another --output")
     make_folder(output)
     model = deploy(model, checkpoint["experiment"]["precision"], compile=compile)
     quiet, title = not progress or len(paths) < 2, f"segmenting, {inference or Inference()}"
