@@ -140,7 +140,7 @@ def test_a_run_leaves_everything_that_is_promised_and_is_trained_again_only_if_a
     assert Experiment.load(folder) == run.experiment
     history = pd.read_csv(folder / "history.csv")
     scores = [f"{split}_{name}" for split in ("train", "val") for name in ("loss", *METRICS)]
-    assert list(history) == ["epoch", "learning_rate", "train_seconds", "val_seconds", *scores]
+    assert list(history) == ["epoch", "learning_rate", "gradient_norm", "train_seconds", "val_seconds", *scores]
     assert list(history["epoch"]) == [0, 1, 2, 3]
     assert history.loc[0, ["train_loss", "train_mean_iou"]].isna().all()
     assert history.loc[[2, 3]].notna().all().all() and history.loc[0, scores[7:]].notna().all()

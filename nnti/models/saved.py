@@ -119,4 +119,5 @@ def take_over(model: nn.Module, run: Path, name: str) -> dict[str, Any]:
         raise RunError(f"initial_weights: {run} is a run of model={other}, not of {name}; take another, or that model")
     fitting = {key: value for key, value in found["model"].items() if key in own and own[key].shape == value.shape}
     model.load_state_dict({**own, **fitting})
-    return {"file": str(run / "best.pt"), "epoch": found["epoch"], "not_taken_over": [*(own.keys() - fitting)]}
+    rest = [key for key in own if key not in fitting]
+    return {"file": str(run / "best.pt"), "epoch": found["epoch"], "not_taken_over": rest}
