@@ -80,7 +80,8 @@ def check_classes(checkpoint: dict[str, Any], dataset: SegmentationDataset, path
     if learned != now:
         raise RunError(
             f"{path} was trained with {len(learned)} classes ({', '.join(learned)}), and {dataset.title} now has "
-            f"{len(now)} ({', '.join(now)}). Restore the classes and their order in {dataset.root}, or train anew"
+            f"{len(now)} ({', '.join(now)}). Restore the classes and their order in {dataset.root}, or train anew, "
+            f"with initial_weights={path.parent} if you like"
         )
 
 
