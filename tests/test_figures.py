@@ -297,7 +297,8 @@ def test_a_run_is_drawn_as_far_as_its_files_allow(whole, tmp_path):
     shutil.copy(whole.run.best, run.best)
     run.write_record({key: value for key, value in record.items() if key != "validation"})
     (tmp_path / "data").rename(tmp_path / "moved")
-    assert drawn() == {"a_curves", "a_learning_rate"}
+    with pytest.warns(UserWarning, match="a: no pictures"):
+        assert drawn() == {"a_curves", "a_learning_rate"}
     (tmp_path / "moved").rename(tmp_path / "data")
     run.write_record(record)
     counts = {"pixels": [10, 20], "errors": [5, 2], "mean_iou_beyond": [0.5, 0.6]}

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import resource
+import shlex
 import time
 import zipfile
 from pathlib import Path
@@ -149,6 +150,12 @@ def test_a_best_checkpoint_that_is_damaged_or_gone_is_replaced_by_the_last_and_t
     with pytest.warns(UserWarning, match="best.pt does not exist.*the last epoch takes its place"):
         list(rows)
     assert run.run.record()["best_epoch"] == load_checkpoint(run.run.best)["epoch"] == 2
+    run.run.best.unlink()  # later, and who asks for it is told a command
+    with pytest.raises(RunError, match="best.pt does not exist") as told:
+        load_model(run.run.best)
+    with pytest.warns(UserWarning, match="the last epoch takes its place"):
+        assert main(shlex.split(str(told.value).partition("python -m nnti ")[2])) == 0
+    assert load_model(run.run.best)[1]["epoch"] == 2
 
 
 def test_a_damaged_record_is_written_anew(tiny, tmp_path):

@@ -142,7 +142,7 @@ class Fit:
                     self._finish_epoch(epoch)
                 yield self.rows[-1]
             with self._working():
-                if not self.world.from_main(self.run.finished):
+                if not self.world.from_main(self.run.finished and self.run.best.exists()):
                     self._finish()
 
     # the loop
