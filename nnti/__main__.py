@@ -13,14 +13,14 @@ from typing import Any
 
 from nnti.errors import DataError, SettingError, UserError
 from nnti.experiment import Experiment, Inference, parse_setting
-from nnti.folders import find_run_dir, list_runs
+from nnti.folders import figures_dir, find_run_dir, list_runs, make_folder, runs_dir
 
 FAILED, INTERRUPTED = 1, 130
 COMMANDS: dict[str, tuple[Callable, Sequence]] = {}  # name → function, arguments
 
 MINIATURES = ("voc_miniature", "cityscapes_miniature")
 DOWNLOADS = ("voc", "sbd", "camvid", "cityscapes", "miniature", *MINIATURES, "check")
-FORMATS = ("palette", "cityscapes")
+FORMATS = ("palette", "own", "cityscapes")
 CHECKED = ("voc", "camvid", "cityscapes", "folder", *MINIATURES)
 
 
@@ -39,9 +39,16 @@ def command(*arguments: tuple) -> Callable[[Callable], Callable]:
     return register
 
 
+def settings(help: str) -> tuple:
+    """Describe `--set` of a command."""
+    return argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=help)
+
+
 RUN = argument("run", metavar="RUN", help="a run folder, or its name in runs/ or report/runs/")
+MOVED = settings("dataset_arguments.root=PATH: where its data lies, if it has moved")
 DEVICE = argument("--device", default="auto", help="default: auto")
 FIGURES = argument("--output", type=Path, metavar="DIR", help="of the figures; default: figures/")
+FORMAT_HELP = "palette: class numbers in colour; own: the values of the run's own masks; cityscapes: label ids"
 INFERENCE = (
     argument("--sliding", action="store_true", help="windows that overlap by a third, not the whole image"),
     argument("--crop-size", type=int, metavar="N", help="side of the windows (default: the run's crop_size)"),
@@ -50,21 +57,16 @@ INFERENCE = (
 )
 
 
-def settings(help: str) -> tuple:
-    """Describe `--set` of a command."""
-    return argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=help)
-
-
 @command(
     argument("experiment", metavar="NAME", help="an experiment's name (see `experiments`) or a JSON file"),
-    settings("change settings, e.g. --set epochs=3"),
+    settings("change settings, e.g. --set epochs=3 dataset_arguments.root=my_data"),
     argument("--run-dir", type=Path, metavar="DIR", help="folder of the run (default: runs/NAME)"),
     argument("--restart", action="store_true", help="start over instead of resuming the run"),
     argument("--extend", action="store_true", help="train longer (--set epochs=…); the learning rate jumps up"),
 )
 def train(options: argparse.Namespace) -> None:
     """Train an experiment, or resume it."""
-    experiment = Experiment.load(options.experiment).replace(**_changes(options))
+    experiment = Experiment.load(options.experiment).changed(options.set)
     from nnti.training.loop import fit
 
     bar = not options.quiet
@@ -84,11 +86,12 @@ def train(options: argparse.Namespace) -> None:
     *INFERENCE,
     argument("--split", help="default: the run's validation split"),
     argument("--json", type=Path, metavar="FILE", help="write the results as JSON"),
+    settings("dataset_arguments.root=PATH: where its data lies, if it has moved; batch_size, cache, num_workers"),
     DEVICE,
 )
 def evaluate(options: argparse.Namespace) -> None:
     """Measure a run's best checkpoint."""
-    path, experiment, inference = _run(options)
+    path, experiment, inference = _run(options, "batch_size", "cache", "num_workers")
     chosen = options.protocol or ("full" if inference else "both")
     protocols = ("report", "full") if chosen == "both" else (chosen,)
     if inference and "report" in protocols:
@@ -99,7 +102,9 @@ def evaluate(options: argparse.Namespace) -> None:
     from nnti.loss import CrossEntropy
     from nnti.training.run_folder import write_evaluation
 
-    run, model, checkpoint, dataset = _loaded(path, options.device, options.split)
+    if options.json:
+        make_folder(options.json.parent)
+    run, model, checkpoint, dataset = _loaded(path, experiment, options.device, options.split)
     device, bar = next(model.parameters()).device, not options.quiet
     attach_cache(dataset, experiment.cache, build=False)
     loss = CrossEntropy(checkpoint["class_weights"])
@@ -115,7 +120,7 @@ def evaluate(options: argparse.Namespace) -> None:
     RUN,
     argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, and folders of them"),
     argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="default: predictions"),
-    argument("--format", choices=FORMATS, default="palette", help="palette: classes in colour; cityscapes: label ids"),
+    argument("--format", choices=FORMATS, default="palette", help=FORMAT_HELP),
     *INFERENCE,
     argument("--compile", action="store_true", help="slow first, then faster: for hundreds of images of one size"),
     DEVICE,
@@ -150,29 +155,32 @@ def export(options: argparse.Namespace) -> None:
     print(difference or f"not checked: {WITHOUT_RUNTIME}")
 
 
-@command(argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/"), FIGURES)
+@command(argument("runs", nargs="*", metavar="RUN", help="default: every run in runs/"), FIGURES, MOVED)
 def figures(options: argparse.Namespace) -> None:
     """Draw the figures of runs, and the architectures, as PNG and PDF."""
-    folders = [find_run_dir(name) for name in options.runs or list_runs()]
+    runs = [_experiment(find_run_dir(name), options) for name in options.runs or list_runs()]
     from nnti.figures import render_architectures, render_run
     from nnti.training.run_folder import RunFolder
 
+    make_folder(options.output or figures_dir())
     for path in [] if options.runs else render_architectures(options.output):
         print(path)
-    for folder in folders:
-        for path in render_run(RunFolder(folder), options.output, progress=not options.quiet):
+    for run in runs:
+        for path in render_run(RunFolder(*run), options.output, progress=not options.quiet):
             print(path)
 
 
-@command(argument("runs", nargs="+", metavar="RUN"), FIGURES)
+@command(argument("runs", nargs="+", metavar="RUN"), FIGURES, MOVED)
 def analyze(options: argparse.Namespace) -> None:
     """Count where runs err (classes, images, boundaries, void) and draw it."""
-    folders = [find_run_dir(name) for name in options.runs]
+    runs = [_experiment(find_run_dir(name), options) for name in options.runs]
     from nnti.figures import render_run
     from nnti.inference.errors import analyze as count_errors
 
-    for folder in folders:
-        run, *loaded = _loaded(folder)
+    make_folder(options.output or figures_dir())
+    for path, experiment in runs:
+        make_folder(path)
+        run, *loaded = _loaded(path, experiment)
         found = count_errors(*loaded, progress=not options.quiet)
         print(run.write_analysis({"run": run.path.resolve().name, **found}))
         for path in render_run(run, options.output, progress=not options.quiet):
@@ -210,6 +218,7 @@ def complexity(options: argparse.Namespace) -> None:
     from nnti.figures import complexity_markdown, save_complexity
     from nnti.figures.complexity import EXPERIMENTS, complexity_frame, measure_complexity
 
+    make_folder(options.output or runs_dir() / "complexity")
     names, size, timing = options.experiments or EXPERIMENTS, tuple(options.size), not options.no_timing
     record = measure_complexity(names, size, device=options.device, timing=timing, progress=not options.quiet)
     print(complexity_markdown(complexity_frame(record)))
@@ -293,10 +302,19 @@ def _changes(options: argparse.Namespace) -> dict[str, Any]:
     return dict(parse_setting(text) for text in options.set)
 
 
-def _run(options: argparse.Namespace) -> tuple[Path, Experiment, Inference | None]:
+def _experiment(path: Path, options: argparse.Namespace, *free: str) -> tuple[Path, Experiment]:
+    """Return a run's folder and its experiment, with other data or other settings among `free` if `--set` says so."""
+    before = Experiment.load(path / "experiment.json")  # a folder's name may be that of a preset
+    now, free = before.changed(getattr(options, "set", ())), ("dataset_arguments", *free)
+    for key in before.differences(now):
+        if key not in free:
+            raise SettingError(f"--set {key}=…: a trained run keeps it; only {', '.join(free)} may differ here")
+    return path, now
+
+
+def _run(options: argparse.Namespace, *free: str) -> tuple[Path, Experiment, Inference | None]:
     """Return a run's folder, its experiment, and the inference options, or None if none were given."""
-    path = find_run_dir(options.run)
-    experiment = Experiment.load(path / "experiment.json")  # a folder's name may be that of a preset
+    path, experiment = _experiment(find_run_dir(options.run), options, *free)
     if options.crop_size is not None and not options.sliding:
         raise SettingError(f"--crop-size {options.crop_size} is the side of the windows; give --sliding as well")
     if not (options.sliding or options.scales or options.flip):
@@ -306,18 +324,20 @@ def _run(options: argparse.Namespace) -> tuple[Path, Experiment, Inference | Non
     return path, experiment, Inference(**window, scales=tuple(options.scales or (1.0,)), flip=options.flip)
 
 
-def _loaded(path: Path, device: str = "auto", split: str | None = None) -> tuple:
+def _loaded(path: Path, experiment: Experiment, device: str = "auto", split: str | None = None) -> tuple:
     """Return a run folder, its best network with its checkpoint, and the data to measure it on."""
     from nnti.device import resolve_device
     from nnti.loaders import load_split
-    from nnti.models.saved import check_classes, load_model
+    from nnti.models.saved import check_classes, load_model, other_images
     from nnti.training.run_folder import RunFolder
 
-    run = RunFolder(path)
-    experiment = run.experiment()
+    run = RunFolder(path, experiment)
     model, checkpoint = load_model(run.best, resolve_device(device))
     dataset = load_split(experiment, split or experiment.val_split, experiment.val_limit)
     check_classes(checkpoint, dataset, run.best)
+    other = other_images(checkpoint, "val_split", dataset) if dataset.split == experiment.val_split else ""
+    if other:
+        print(f"{dataset.root} is not what this run was measured on in training: {other}", file=sys.stderr)
     return run, model, checkpoint, dataset
 
 

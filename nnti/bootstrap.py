@@ -37,7 +37,7 @@ def main() -> None:
         pins.append(f"{need.name}=={version}")
         if not need.specifier.contains(version, prereleases=True):
             print(f"{need.name} {version} is kept, although nnti is tested with {need.specifier}. If something fails,")
-            print(f"type\n  pip install --upgrade '{need}'\nin a terminal and restart the kernel")
+            print(f'type\n  pip install --upgrade "{need}"\nin a terminal and restart the kernel')
     if missing:
         install(missing, pins)
     if str(HOME) not in sys.path:

@@ -26,7 +26,8 @@ Out of memory. What was saved (last.pt) is intact. These settings need less of i
   batch_size         fewer images per step (a new run: another run_dir, or restart=True)
   crop_size          smaller crops (a new run)
   precision          bfloat16 or float16: smaller activations (a new run)
-  model_arguments    {{"checkpoint_activations": true}} for R2U-Net: less memory, more time (a new run)
+  model_arguments    for R2U-Net {{"checkpoint_activations": True}}, on the command line
+                     model_arguments.checkpoint_activations=true: less memory, more time (a new run)
   val_size           smaller crops, if it happened in a validation (a new run); for the protocol 'full' use
                      evaluate and predict with --sliding
   cache=disk, num_workers=0   if the computer's memory is full (the same run resumes)"""

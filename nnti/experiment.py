@@ -36,12 +36,13 @@ class Experiment:
     name: str = setting("experiment", "what the run folder, figures and tables call it")
     # model
     model: Literal["enet", "r2unet", "pspnet"] = setting("enet", "architecture")
-    model_arguments: dict[str, Any] = setting({}, "the constructor's arguments; a new value replaces all of them")
+    model_arguments: dict[str, Any] = setting({}, "the constructor's arguments; model_arguments.X=… sets one of them")
+    initial_weights: str | None = setting(None, "a run, by name or path, whose best weights to begin with (None: none)")
     # data
     dataset: Literal["voc", "cityscapes", "camvid", "folder", "voc_miniature", "cityscapes_miniature"] = setting(
         "voc", "data set; 'folder': your own"
     )
-    dataset_arguments: dict[str, Any] = setting({}, "of 'folder': root and others; a new value replaces all of them")
+    dataset_arguments: dict[str, Any] = setting({}, "of 'folder': dataset_arguments.root=… and others")
     train_split: str = setting("train", "split to learn from")
     val_split: str = setting("val", "split to measure on")
     train_limit: int | None = setting(None, "use only this many training images, spread evenly (None: all)", 1)
@@ -135,6 +136,17 @@ class Experiment:
         """Return a copy with some settings changed; it is checked like any other."""
         return self.from_dict({**vars(self), **changes})
 
+    def changed(self, texts: Iterable[str]) -> "Experiment":
+        """Return a copy with a command line's settings: `key=value`, or `key.part=value` for one entry of a dict."""
+        changes = {}
+        for key, value in map(parse_setting, texts):
+            key, dot, part = key.partition(".")
+            whole = changes.get(key, vars(self).get(key, {}))
+            if dot and not isinstance(whole, Mapping):
+                raise SettingError(f"'{key}.{part}': {key} is one value, without entries; leave out '.{part}'")
+            changes[key] = {**whole, part: value} if dot else value
+        return self.replace(**changes)
+
     def checkpoint_interval(self) -> tuple[float, str] | None:
         """Return `checkpoint_every` as (number, "s" or "steps"); None: after whole epochs only."""
         if self.checkpoint_every is None:
@@ -150,8 +162,10 @@ class Experiment:
         return (number, "steps") if steps else (number * {"s": 1, "min": 60, "h": 3600}[unit], "s")
 
     def differences(self, other: "Experiment") -> dict[str, tuple[Any, Any]]:
-        """Return {setting: (own value, other's value)} where the two differ."""
+        """Return {setting: (own value, other's value)} where the two differ; where the data lies is no difference."""
         mine, theirs = self.to_dict(), other.to_dict()
+        for settings in (mine, theirs):
+            settings["dataset_arguments"].pop("root", None)
         return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}
 
 
@@ -222,14 +236,23 @@ def crop_shape(size: Size) -> tuple[int, int]:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Split a command line's `key=value`; the value is JSON where it can be, else text."""
+    """Split a command line's `key=value`; the value is JSON where it can be, else text. A path is always text."""
     key, separator, value = text.partition("=")
     if not separator:
         raise SettingError(f"'{text}' is not of the form key=value, for example epochs=3")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
+    if key.endswith(".root"):
         return key, value
+    try:
+        parsed = json.loads(value)
+    except json.JSONDecodeError:
+        parsed = value
+    # in JSON, a Windows path is no text (C:\data), or one with line breaks and tabs in it (C:\new\train)
+    if value[:1] in "[{" and re.search(r"\\[bfnrt]" if parsed is not value else r"\\", value.replace("\\\\", "")):
+        raise SettingError(
+            f"{text}: in JSON a backslash begins a special sign. Write / instead, or set one entry by its dotted name, "
+            "which is taken as it is, for example dataset_arguments.root=C:\\data"
+        )
+    return key, parsed
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -315,7 +338,7 @@ def _describe(kind: Any) -> str:
     if origin is tuple:
         return "one or more numbers" if args[-1] is Ellipsis else f"a pair of {args[0].__name__}"
     if origin is dict:
-        return "a JSON object such as '{\"steps\": 2}', in quotes"
+        return "a JSON object (one entry is set by its dotted name, such as model_arguments.steps=2)"
     return "null" if kind is types.NoneType else kind.__name__
 
 

@@ -7,8 +7,9 @@ import io
 import math
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -93,25 +94,42 @@ def write_whole(path: Path, content: bytes | str | Callable[[BinaryIO], object],
         content = buffer.getbuffer()
     part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            with suppress(OSError):  # mounted cloud disks have no permissions of their own
-                shutil.copymode(path, part)
-            if previous is not None:
-                os.replace(path, previous)
-        os.replace(part, path)
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written ({error.strerror or error}). Make room on that disk, or make the folder "
-            "writable. What was saved before is intact, and the same command then resumes from it"
-        ) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(part, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                with suppress(OSError):  # mounted cloud disks have no permissions of their own
+                    shutil.copymode(path, part)
+                if previous is not None:
+                    os.replace(path, previous)
+            os.replace(part, path)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError while `path` is written into a RunError with the fix."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}). Make room on that disk, make the folder writable, "
+            "or choose another; then run the same command again. What was saved before is intact"
+        ) from error
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder and return it; raise RunError now, not after the work, if nothing can be written into it."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))  # a full disk takes a name, but no content
+    return folder
 
 
 def plain(value: Any) -> Any:

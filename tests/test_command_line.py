@@ -1,16 +1,18 @@
 """The command line, called as a user calls it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import CITYSCAPES, write_cityscapes, write_voc
+from layouts import CITYSCAPES, write_cityscapes, write_folder, write_voc
 from PIL import Image
 
 from nnti.__main__ import main
+from nnti.data import Folder
 
 TOP = Path(__file__).resolve().parent.parent
 SETTINGS = [
@@ -121,6 +123,34 @@ def test_windows_scales_and_flip_are_named_beside_the_numbers(places, capsys):
     names = [f"{name}_pred_labelIds.png" for split in ("train", "val", "test") for name in CITYSCAPES[split]]
     assert sorted(path.name for path in Path("results").iterdir()) == sorted(names)
     assert sorted(Path(line).name for line in capsys.readouterr().out.split()) == sorted(names)
+
+
+def test_a_run_whose_data_has_moved_goes_on_by_the_advice_of_the_message(places, capsys):
+    root = write_folder(places / "old data" / "own")
+    train = ["train", "enet_folder", "--quiet", "--run-dir", "mine", "--set", *SETTINGS]
+    assert main([*train, f"dataset_arguments.root={root}"]) == 0
+    (places / "old data").rename(places / "new data")
+    capsys.readouterr()
+    assert main(["evaluate", "mine", "--quiet"]) == 1
+    option, value = re.search(r"(--set) (\S+)PATH", capsys.readouterr().err).groups()
+    advice = [option, f"{value}{places / 'new data' / 'own'}"]
+    for command in ("evaluate", "analyze", "figures"):
+        assert main([command, "mine", "--quiet", *advice]) == 0
+    assert (places / "figures" / "mine_best_and_worst.png").exists()
+    assert main(["analyze", "mine", *advice, "val_size=64"]) == 1
+    assert "only dataset_arguments may differ" in capsys.readouterr().err
+    assert main([*train, advice[1]]) == 0
+    assert "is complete" in capsys.readouterr().out
+    assert main(["evaluate", "mine", "--quiet"]) == 0  # the run has noted where its data lies now
+    assert capsys.readouterr().err == ""
+
+    gone = Folder(places / "new data" / "own", "val").files[0]
+    for path in gone:
+        path.unlink()
+    assert main(["evaluate", "mine", "--quiet"]) == 0  # perhaps on purpose
+    assert re.search(rf"measured on in training: .* 1 gone \(\w+/{gone[0].stem}\)", capsys.readouterr().err)
+    assert main([*train, advice[1]]) == 1
+    assert "mine was trained with other images in its train_split" in capsys.readouterr().err
 
 
 def test_a_run_goes_on_refuses_other_settings_and_starts_over(data, capsys):

@@ -149,6 +149,22 @@ def test_settings_of_a_command_line_are_json_where_they_can_be():
         parse_setting("epochs")
 
 
+def test_a_dotted_name_sets_one_entry_and_a_path_stays_as_it_is():
+    own = Experiment(dataset="folder", dataset_arguments={"root": "a", "void": 0})
+    changed = own.changed([r"dataset_arguments.root=D:\new\2024", "dataset_arguments.void=[0, 255]", "epochs=3"])
+    assert changed.dataset_arguments == {"root": r"D:\new\2024", "void": [0, 255]} and changed.epochs == 3
+    assert own.dataset_arguments == {"root": "a", "void": 0}
+    assert own.changed(["dataset_arguments.root=2024"]).differences(own) == {}  # another place, the same data
+    for text, message in (
+        (r'dataset_arguments={"root": "D:\new"}', "backslash.*dotted name"),
+        (r'dataset_arguments={"root": "C:\data"}', "backslash.*dotted name"),
+        ("epochs.first=3", "epochs is one value"),
+        ("dataset_argument.root=a", "did you mean 'dataset_arguments'"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            own.changed([text])
+
+
 def test_the_package_offers_its_names():
     assert nnti.Experiment is Experiment and nnti.models.MODELS is MODELS
     assert all(getattr(nnti, name) is not None for name in nnti.__all__)

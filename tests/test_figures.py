@@ -1,6 +1,7 @@
 """Figures: what they draw is what they were given, the same every time, and nobody's arguments change."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -9,8 +10,12 @@ import pandas as pd
 import pytest
 import torch
 from conftest import contents
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from layouts import VOC_VAL
 from matplotlib.colors import to_rgb
+from matplotlib.font_manager import fontManager
+from matplotlib.text import Text
 from PIL import Image
 
 from nnti import figures
@@ -246,6 +251,39 @@ def test_saved_files_are_the_same_every_time_and_arguments_stay_as_they_were(tmp
     assert counts.tolist() == [3, 2, 1, 0] and dict(matplotlib.rcParams) == settings
 
 
+@pytest.fixture
+def font(tmp_path):
+    """Install a font with one letter, 水."""
+    builder = FontBuilder(1000, isTTF=True)
+    pen = TTGlyphPen(None)
+    pen.moveTo((100, 0)), pen.lineTo((900, 0)), pen.lineTo((500, 800)), pen.closePath()
+    builder.setupGlyphOrder([".notdef", "water"])
+    builder.setupCharacterMap({ord("水"): "water"})
+    builder.setupGlyf({".notdef": pen.glyph(), "water": pen.glyph()})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "water": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Water", "styleName": "Regular", "psName": "Water"})
+    builder.setupOS2(), builder.setupPost()
+    builder.save(tmp_path / "water.ttf")
+    before = list(fontManager.ttflist)
+    fontManager.addfont(tmp_path / "water.ttf")
+    yield
+    fontManager.ttflist[:] = before
+
+
+def test_names_in_any_script_and_with_any_sign_are_drawn_as_they_are(tmp_path, dataset, font):
+    names = ["水 $a$", "_b_ 5%", "ß{c}^", "道"]
+    dataset.class_names = names
+    figure = figures.triptychs([(*dataset[0], torch.full((30, 40), 3))], dataset, "水 $x$")
+    assert legend_labels(figure) == [*names[:3], "道", "void"]
+    assert not any(text.get_parse_math() for text in figure.findobj(Text))
+    with pytest.warns(UserWarning, match="no installed font has 道: .*sudo apt install fonts-noto-cjk$") as told:
+        _, pdf = figures.save(figure, "x", tmp_path)
+    assert len(told) == 1 and b"Water" in pdf.read_bytes()
+    with warnings.catch_warnings(action="error"):  # said once
+        figures.save(figures.per_class_iou({"_run": [0.1] * 4}, names, ""), "y", tmp_path)
+
+
 def test_a_run_is_drawn_as_far_as_its_files_allow(whole, tmp_path):
     def drawn():
         return {path.stem for path in figures.render_run(run, tmp_path / "out", progress=False)}
@@ -259,7 +297,8 @@ def test_a_run_is_drawn_as_far_as_its_files_allow(whole, tmp_path):
     shutil.copy(whole.run.best, run.best)
     run.write_record({key: value for key, value in record.items() if key != "validation"})
     (tmp_path / "data").rename(tmp_path / "moved")
-    assert drawn() == {"a_curves", "a_learning_rate"}
+    with pytest.warns(UserWarning, match="a: no pictures"):
+        assert drawn() == {"a_curves", "a_learning_rate"}
     (tmp_path / "moved").rename(tmp_path / "data")
     run.write_record(record)
     counts = {"pixels": [10, 20], "errors": [5, 2], "mean_iou_beyond": [0.5, 0.6]}

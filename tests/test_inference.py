@@ -260,14 +260,33 @@ def test_palette_files_hold_class_numbers_and_turned_photos_are_upright(city, se
     assert [Image.open(path).size for path in segment([tmp_path / "x.jpg"])] == [(20, 30)] * 2  # width, height
 
 
-def test_folders_give_every_image_once_and_results_are_not_read_again(segment, photos):
+def test_own_masks_have_the_values_and_colours_that_the_runs_own_masks_have(city, segment):
+    values = [3 * number + 1 for number in range(city.num_classes)]
+    (written,) = segment([city.files[0][0]], None, "own", label_values=values)
+    stored, expected = Image.open(written), predict(segment.model, city[0][0], precision="float32").numpy()
+    assert written.name == f"{city.files[0][0].stem}.png"
+    assert np.array_equal(np.array(stored), np.array(values)[expected])
+    assert np.array_equal(np.array(stored.convert("RGB")), city.palette[expected])
+    with pytest.raises(DataError, match="not replaced"):  # it could be one of those that were drawn by hand
+        segment([city.files[0][0]], None, "own")
+
+
+def test_folders_give_every_image_once_keep_their_names_and_results_are_not_read_again(segment, photos, tmp_path):
     names = ["a/b.png", "a/z.JPG", "b.png"]
     assert [path.relative_to(photos).as_posix() for path in find_images([photos])] == names
     assert find_images([photos / "b.png", photos]) == [photos / name for name in ("b.png", "a/b.png", "a/z.JPG")]
     for _ in range(2):
         written = segment([photos], output=photos / "results")
-        stems = [path.name.removesuffix("_labels.png") for path in written[::2]]
-        assert stems == ["b", "z", "b_2"] and len(written) == 6
+        places = [path.relative_to(photos / "results").as_posix() for path in written[::2]]
+        assert places == [f"{name}_labels.png" for name in ("a/b", "a/z", "b")] and len(written) == 6
+    shutil.copyfile(photos / "b.png", photos / "a" / "b.bmp")
+    for given, names in (
+        ([photos / "a" / "b.png"], ["b"]),
+        ([photos / "b.png", photos / "a" / "b.png"], ["b", "a/b"]),
+        ([photos / "a", photos / "b.png"], ["a/b", "a/b_2", "a/z", "b"]),
+    ):
+        written = [path.relative_to(tmp_path / "out").as_posix() for path in segment(given)]
+        assert written[::2] == [f"{name}_labels.png" for name in names]
     with pytest.raises(DataError, match="--output OTHER"):
         segment([photos], output=photos)
 
@@ -282,7 +301,7 @@ def test_nothing_is_written_before_every_path_is_known_to_be_an_image(segment, p
     damaged.write_bytes(damaged.read_bytes()[:-100])
     with pytest.raises(DataError, match=r"z\.JPG cannot be read.*half copied"):
         segment([photos])
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b_labels.png", "b_overlay.png"]
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.png")) == ["b_labels.png", "b_overlay.png"]
 
 
 def test_command_segments_and_advises_on_large_photos_only(tmp_path, capsys):

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import random
+import re
 import resource
+import shlex
 import time
 import zipfile
 from pathlib import Path
@@ -12,7 +14,9 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SERVER, contents, same_weights, timeless, train
+from layouts import draw_image, save_image
 
+from nnti.__main__ import main
 from nnti.errors import RunError
 from nnti.experiment import Experiment
 from nnti.folders import list_runs, write_whole
@@ -146,6 +150,12 @@ def test_a_best_checkpoint_that_is_damaged_or_gone_is_replaced_by_the_last_and_t
     with pytest.warns(UserWarning, match="best.pt does not exist.*the last epoch takes its place"):
         list(rows)
     assert run.run.record()["best_epoch"] == load_checkpoint(run.run.best)["epoch"] == 2
+    run.run.best.unlink()  # later, and who asks for it is told a command
+    with pytest.raises(RunError, match="best.pt does not exist") as told:
+        load_model(run.run.best)
+    with pytest.warns(UserWarning, match="the last epoch takes its place"):
+        assert main(shlex.split(str(told.value).partition("python -m nnti ")[2])) == 0
+    assert load_model(run.run.best)[1]["epoch"] == 2
 
 
 def test_a_damaged_record_is_written_anew(tiny, tmp_path):
@@ -185,6 +195,37 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_whole(path, broken, previous)
     assert contents(path.parent) == {"x": b"two", "y": "öne".encode()}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "predict {run} {photo} --output {place}",
+        "export {run} --output {place}",
+        "figures {run} --output {place}",
+        "analyze {run} --output {place}",
+        "evaluate {run} --json {place}/x.json",
+        "complexity --no-timing --output {place}",
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named_before_the_work(whole, tmp_path, capsys, command):
+    (tmp_path / "file").write_text("in the way")
+    photo, place = next(tmp_path.rglob("*.jpg")), tmp_path / "file" / "x"
+    parts = [part.format(run=whole.run.path, photo=photo, place=place) for part in command.split()]
+    assert main([*parts, "--quiet"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and re.fullmatch(rf"error: {place} cannot be written \(Not a directory\).*\n", said.err)
+
+
+def test_a_disk_that_becomes_full_while_it_predicts_is_named(whole, tmp_path, capsys):
+    photo, limits = tmp_path / "photo.png", resource.getrlimit(resource.RLIMIT_FSIZE)
+    save_image(photo, draw_image("1", (60, 60)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        assert main(["predict", str(whole.run.path), str(photo), "--quiet"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert re.search(r"photo_overlay.png cannot be written \(File too large\).*room", capsys.readouterr().err)
 
 
 # may a training go on in this folder?
@@ -237,7 +278,11 @@ def test_data_that_has_changed_is_refused(tiny, tmp_path):
     torch.save(saved, folder.last)
     names = tmp_path / "data/VOCdevkit/VOC2012/ImageSets/Segmentation/trainval.txt"
     names.write_text("".join(names.read_text().splitlines(keepends=True)[:4]))
-    with pytest.raises(RunError, match="trained with 5 images in its train_split, and there are 4 now"):
+    gone = r"other images in its train_split \(5 images then, 4 now: 1 gone \(2008_000073\)\)"
+    with pytest.raises(RunError, match=gone):
+        fit(tiny, folder.path, progress=False)
+    torch.save({**saved, "images": {"train_split": 5, "val_split": 2}}, folder.last)  # of an older version
+    with pytest.raises(RunError, match=r"train_split \(5 images then, 4 now\)"):
         fit(tiny, folder.path, progress=False)
 
 

@@ -1,5 +1,6 @@
 """The training loop and its batches: what is computed, when it stops, and what it says when something goes wrong."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -20,13 +21,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import same_weights, timeless, train
+from layouts import write_folder
 
 from nnti.augment import prepare
 from nnti.data import DataError
-from nnti.errors import MachineError, SettingError
+from nnti.errors import MachineError, RunError, SettingError
 from nnti.experiment import Experiment
-from nnti.loaders import load_split, train_loader
-from nnti.metrics import METRICS
+from nnti.loaders import load_split, train_loader, val_loader
+from nnti.loss import build_loss
+from nnti.metrics import METRICS, ConfusionMatrix
 from nnti.models import Outputs, build_model
 from nnti.models.saved import load_checkpoint, load_model
 from nnti.training.loop import Fit, fit
@@ -137,7 +140,7 @@ def test_a_run_leaves_everything_that_is_promised_and_is_trained_again_only_if_a
     assert Experiment.load(folder) == run.experiment
     history = pd.read_csv(folder / "history.csv")
     scores = [f"{split}_{name}" for split in ("train", "val") for name in ("loss", *METRICS)]
-    assert list(history) == ["epoch", "learning_rate", "train_seconds", "val_seconds", *scores]
+    assert list(history) == ["epoch", "learning_rate", "gradient_norm", "train_seconds", "val_seconds", *scores]
     assert list(history["epoch"]) == [0, 1, 2, 3]
     assert history.loc[0, ["train_loss", "train_mean_iou"]].isna().all()
     assert history.loc[[2, 3]].notna().all().all() and history.loc[0, scores[7:]].notna().all()
@@ -223,6 +226,60 @@ def test_no_step_makes_a_gpu_wait(tiny):
     at_step(run, 2, lambda: torch.cuda.set_sync_debug_mode("error"))
     at_step(run, 5, lambda: torch.cuda.set_sync_debug_mode("default"))
     list(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("enet", {}),
+        ("r2unet", {"widths": [4, 6], "checkpoint_activations": True, "step_norm": "per_step"}),
+        ("r2unet", {"widths": [4, 6], "gates": True}),
+        ("pspnet", {"backbone": "resnet10t"}),
+        ("pspnet", {"backbone": "resnet10t", "aux": False, "context": "attention"}),
+    ],
+)
+def test_steps_on_cuda_never_mix_devices(tiny, name, arguments):
+    """Fake tensors know devices and shapes alone, so no GPU is needed; gradients and updates are PyTorch's own."""
+    fakes = pytest.importorskip("torch._subclasses.fake_tensor", reason="private to PyTorch")
+    experiment = tiny.replace(model=name, batch_size=2, class_weighting="enet")
+    data, cuda = load_split(experiment, "trainval"), torch.device("cuda:0")
+    batches = [next(iter(train_loader(experiment, data, CPU))), next(iter(val_loader(experiment, data, CPU, "full")))]
+    model, loss = build_model(name, 21, arguments), build_loss(experiment, data, False)
+    with fakes.FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        for module in [*model.modules(), *loss.modules()]:  # `to` refuses fake tensors
+            for key, value in list(module.named_parameters(recurse=False)):
+                setattr(module, key, torch.nn.Parameter(mode.from_tensor(value.data).to(cuda)))
+            for key, value in list(module.named_buffers(recurse=False)):
+                setattr(module, key, mode.from_tensor(value).to(cuda))
+        for batch, training in zip(batches, (True, False), strict=True):
+            tensors = {key: mode.from_tensor(value) for key, value in vars(batch).items() if torch.is_tensor(value)}
+            with torch.set_grad_enabled(training):
+                images, labels = prepare(dataclasses.replace(batch, **tensors), experiment, cuda)
+                found = loss(model.train(training)(images), labels)
+            matrix = ConfusionMatrix(21)
+            matrix.update(found.prediction, labels)
+            assert {found.total.device, found.prediction.device, matrix.counts().device} == {cuda}
+        with pytest.raises(RuntimeError, match="device"):
+            loss(model(images), labels.cpu())
+
+
+def test_a_run_begins_with_the_weights_of_another_and_says_what_is_new(tiny, whole, tmp_path, capsys):
+    own = {"dataset": "folder", "dataset_arguments": {"root": str(write_folder(tmp_path / "own"))}}
+    experiment = tiny.replace(**own, train_split="train", initial_weights=str(whole.run.path), epochs=1)
+    run = fit(experiment, tmp_path / "a", progress=False)
+    assert "not taken over: head.weight, head.bias\n" in capsys.readouterr().out
+    before, began = load_checkpoint(whole.run.best)["model"], run.model.state_dict()
+    assert {key for key in began if not torch.equal(began[key], before.get(key))} == {"head.weight", "head.bias"}
+    list(run)
+    weights = run.run.record()["weights"]
+    assert weights["file"] == str(whole.run.best) and weights["not_taken_over"] == ["head.weight", "head.bias"]
+    whole.run.path.rename(tmp_path / "gone")  # a run that goes on does not need it
+    try:
+        assert len(train(experiment.replace(epochs=2), tmp_path / "a", extend=True).rows) == 3
+    finally:
+        (tmp_path / "gone").rename(whole.run.path)
+    with pytest.raises(RunError, match="model=r2unet, not of enet"):
+        fit(experiment.replace(model="enet", model_arguments={}), tmp_path / "b", progress=False)
 
 
 # batches

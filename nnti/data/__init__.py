@@ -67,7 +67,7 @@ def load_dataset(
     given = {**(arguments or {}), **({} if root is None else {"root": root})}
     if takes and "root" not in given:
         raise DataError(
-            f"the data set '{name}' needs to know where it lies: --set 'dataset_arguments={{\"root\": \"PATH\"}}', in "
+            f"the data set '{name}' needs to know where it lies: --set dataset_arguments.root=PATH, in "
             'Python dataset_arguments={"root": "PATH"} (data check: --root PATH)'
         )
     return DATASETS[name](split=split, **given)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from nnti.data.base import IMAGE_ENDINGS, SegmentationDataset, exists, read_list
+from nnti.data.base import IGNORE_INDEX, IMAGE_ENDINGS, SegmentationDataset, exists, read_list
 from nnti.data.masks import ColourMasks, IndexMasks, describe_mask, read_colours
 from nnti.errors import DataError, FaultyFiles, permissions_explained, reraise
 from nnti.folders import data_roots
@@ -82,6 +82,8 @@ class Folder(SegmentationDataset):
             raise FaultyFiles([*faults, str(error)]) from None
         self.class_names, self.palette = self._masks.names, self._masks.palette
         self.void_color, self.encoding = self._masks.void_color, str(self._masks)
+        if isinstance(self._masks, IndexMasks):
+            self.label_values, self.void_value = self._masks.classes, (self._masks.void or [IGNORE_INDEX])[0]
         super().__init__(folder, split, [pairs[name] for name in names])
         if faults or wrong:
             raise FaultyFiles([*faults, *wrong], self)
@@ -103,7 +105,7 @@ def _find(root: str | Path, images: str, masks: str) -> Path:
         looked = "".join(f"\n  {place}" for place in places)
         raise DataError(
             f"the folder {root} was not found. Looked at{looked}\nGive its path as root=, or on the command line "
-            '--set \'dataset_arguments={"root": "PATH"}\' (data check folder --root PATH)'
+            "--set dataset_arguments.root=PATH (data check folder --root PATH)"
         )
     missing = [part for part in (images, masks) if not (place / part).is_dir()]
     if missing:

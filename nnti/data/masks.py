@@ -46,6 +46,7 @@ class IndexMasks:
         self.names, self.where = tuple(names[value] for value in classes), where
         _check_names(self.names, where)
         self.void = sorted({*range(len(names)), *void} - set(classes))
+        self.classes = classes  # the value of each class
         self.numbers = np.full(256, -1)  # value → class number, −1 for unknown ones
         self.numbers[self.void] = IGNORE_INDEX
         self.numbers[classes] = np.arange(len(classes))

@@ -129,7 +129,7 @@ def _table(
     for row in rows:
         for column, (name, pixels) in enumerate(row):
             left = MARGIN + column * (width + GAP)
-            write_at(figure, name, left + width / 2, top + CAPTION - 0.04, "bottom")
+            write_at(figure, name, left + width / 2, top + CAPTION - 0.04, "bottom", parse_math=True)
             draw_picture(figure, pixels, left, top + CAPTION, width, height)
         top += step
     for number, caption in enumerate(captions):

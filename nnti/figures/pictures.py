@@ -200,9 +200,9 @@ def draw_picture(figure: Figure, pixels: np.ndarray, left: float, top: float, wi
     axes.spines[:].set(visible=True, linewidth=0.4, color=DARK)
 
 
-def write_at(figure: Figure, text: str, x: float, y: float, vertical: str) -> None:
+def write_at(figure: Figure, text: str, x: float, y: float, vertical: str, **options: bool) -> None:
     """Write at a point given in inches from the upper left corner."""
-    figure.text(x / WIDTH, 1 - y / figure.get_figheight(), text, ha="center", va=vertical)
+    figure.text(x / WIDTH, 1 - y / figure.get_figheight(), text, ha="center", va=vertical, **options)
 
 
 def _class_handles(masks: Sequence[Picture], dataset: Known) -> list[Patch]:

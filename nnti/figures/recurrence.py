@@ -48,7 +48,7 @@ def _draw_steps(axes: Axes, steps: int, per_step: bool) -> None:
     pitch = (WIDTH - 2 * SIDE - 0.5) / (steps + 1)
     box = min(1.0, 0.56 * pitch)
     start = 0.25
-    write(axes, 0.05, INPUT, "$u$", ha="left", va="center", fontsize=FONT + 2)
+    write(axes, 0.05, INPUT, "$u$", ha="left", va="center", fontsize=FONT + 2, parse_math=True)
     for step in range(steps + 1):
         into = start + step * pitch  # where u joins
         left = into + 0.19 * pitch
@@ -63,7 +63,8 @@ def _draw_steps(axes: Axes, steps: int, per_step: bool) -> None:
             draw_arrow(axes, [(into, INPUT), (into, AXIS), (left, AXIS)])
         end = start + (step + 1) * pitch - PLUS
         draw_arrow(axes, [(left + box, AXIS), (end, AXIS)])
-        write(axes, (left + box + end) / 2, AXIS + 0.06, f"$x_{{{step}}}$", ha="center", va="bottom", fontsize=FONT + 1)
+        place = {"ha": "center", "va": "bottom", "fontsize": FONT + 1}
+        write(axes, (left + box + end) / 2, AXIS + 0.06, f"$x_{{{step}}}$", **place, parse_math=True)
     draw_arrow(axes, [(0.18, INPUT), (start + steps * pitch, INPUT)], head=False)
 
 
@@ -104,7 +105,7 @@ def _draw_plus(axes: Axes, x: float, y: float) -> None:
 
 
 def _note(axes: Axes, y: float, text: str) -> None:
-    write(axes, WIDTH / 2 - SIDE, y, text, ha="center", va="center", fontsize=FONT)
+    write(axes, WIDTH / 2 - SIDE, y, text, ha="center", va="center", fontsize=FONT, parse_math=True)
 
 
 def _heading(axes: Axes, y: float, text: str) -> None:

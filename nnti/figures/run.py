@@ -1,5 +1,6 @@
 """All figures that can be drawn from the files of a run."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,13 @@ def render_run(
         analysed = f"{title}\n{images}, full protocol, epoch {analysis['epoch']}"
         figures["confusion"] = confusion_heatmap(analysis["matrix"], analysis["class_names"], analysed)
         figures["error_distances"] = error_distances(analysis, analysed)
-    here = pictures and run.best.is_file()
-    if here and available(settings["dataset"], settings.get("dataset_arguments")):  # older records have no arguments
-        figures["triptychs"] = run_triptychs(run, progress=progress)
-        if analysis:
-            figures["best_and_worst"] = best_and_worst(run, analysis)
+    if pictures and run.best.is_file():
+        if available(run.experiment().dataset, run.experiment().dataset_arguments):
+            figures["triptychs"] = run_triptychs(run, progress=progress)
+            if analysis:
+                figures["best_and_worst"] = best_and_worst(run, analysis)
+        else:
+            warnings.warn(f"{name}: no pictures; `evaluate {name}` says why its data is not found", stacklevel=2)
     folder = folder_for(record["data"]["title"]) if folder is None else folder
     return [path for kind, figure in figures.items() for path in save(figure, f"{name}_{kind}", folder)]
 

@@ -8,15 +8,20 @@ pyplot's list of open figures: a notebook shows each figure once, and none has t
 import functools
 import io
 import textwrap
+import unicodedata
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager, get_font
+from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 
 from nnti.folders import figures_dir, write_whole
@@ -53,6 +58,7 @@ STYLE = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "text.parse_math": False,  # a name with $ is drawn as it is; formulas of our own say parse_math=True
     "pdf.fonttype": 42,  # letters stay text that can be searched and copied
 }
 
@@ -66,12 +72,16 @@ RUN_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\")
 METADATA = {"png": {"Software": None}, "pdf": dict.fromkeys(("Creator", "Producer", "CreationDate"))}
 
 
+EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL")  # how Unicode's names of their letters begin
+_TOLD: set[str] = set()  # letters without a font that a warning has named
+
+
 class Page(Figure):
     """A figure that notebooks show by itself, whatever matplotlib backend they chose, or none."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=110)
+        _write(self, buffer, format="png", dpi=110)
         return buffer.getvalue()
 
 
@@ -144,9 +154,36 @@ def _wrap(line: str) -> list[str]:
 @functools.cache
 def text_width(text: str, size: float = FONT) -> float:
     """Return the width of a text's longest line in inches; `size` in points."""
-    font = FontProperties(size=size)
-    widths = [text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.splitlines()]
+    font = FontProperties(family=fonts_for(text)[0], size=size)
+    with warnings.catch_warnings(action="ignore"):  # of letters without a font: `_write` warns
+        widths = [text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.splitlines()]
     return max(widths, default=0.0) / 72
+
+
+@functools.cache
+def fonts_for(text: str) -> tuple[list[str], set[str]]:
+    """Return the families to draw a text in, and the letters that no installed font has.
+
+    They are DejaVu Sans, which comes with matplotlib, and installed ones for letters that it lacks.
+    """
+    families = ["DejaVu Sans"]
+    missing = set(filter(str.isprintable, text)) - _letters(findfont("DejaVu Sans"))
+    if missing:
+        for path in set(findSystemFonts()) - {font.fname for font in fontManager.ttflist}:  # newer than its list
+            with suppress(Exception):  # many kinds; it takes outlines only
+                fontManager.addfont(path)
+    for font in sorted(fontManager.ttflist, key=lambda font: (font.weight != 400, font.style != "normal", font.name)):
+        if not missing:
+            break
+        if "Last Resort" not in font.name and missing & _letters(font.fname):  # that one has boxes for everything
+            families.append(font.name)
+            missing = missing - _letters(font.fname)
+    return families, missing
+
+
+@functools.cache
+def _letters(font: str) -> set[str]:
+    return set(map(chr, get_font(font).get_charmap()))
 
 
 def legend_height(handles: Sequence[Artist]) -> float:
@@ -189,9 +226,28 @@ def save(figure: Figure, name: str, folder: str | Path | None = None) -> list[Pa
     folder, paths = figures_dir() if folder is None else Path(folder), []
     for kind, metadata in METADATA.items():
         paths.append(folder / f"{name}.{kind}")
-        with matplotlib.rc_context(STYLE):  # some settings are read only when a figure is rendered
-            write_whole(paths[-1], functools.partial(figure.savefig, format=kind, dpi=DPI, metadata=metadata))
+        write_whole(paths[-1], functools.partial(_write, figure, format=kind, dpi=DPI, metadata=metadata))
     return paths
+
+
+def _write(figure: Figure, file: BinaryIO, **options: Any) -> None:
+    """Render a figure in fonts that have its letters; warn, once, of letters that none has."""
+    texts = figure.findobj(Text)
+    families, missing = fonts_for("".join(sorted(set("".join(text.get_text() for text in texts)))))
+    if missing - _TOLD:
+        _TOLD.update(missing)
+        eastern = [unicodedata.name(letter, "").startswith(EAST_ASIAN) for letter in missing]
+        packages = ["fonts-noto-cjk"] * any(eastern) + ["fonts-noto-core"] * (not all(eastern))
+        warnings.warn(
+            f"no installed font has {' '.join(sorted(missing))}: figures show boxes instead. Install one, for example "
+            f"on Ubuntu: sudo apt install {' '.join(packages)}",
+            stacklevel=2,
+        )
+    for text in texts:
+        text.set_fontfamily(families)
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # some settings are read only here
+        warnings.filterwarnings("ignore", "Glyph")  # matplotlib's own, for each letter that no font has
+        figure.savefig(file, **options)
 
 
 def keep(figure: Figure, name: str, folder: str | Path | None = None) -> Figure:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from nnti.augment import normalize
 from nnti.errors import RunError
-from nnti.folders import plain, write_whole
+from nnti.folders import make_folder, plain, write_whole
 from nnti.inference.deploy import fold_batch_norms
 from nnti.models.saved import load_model
 
@@ -56,6 +56,7 @@ def export_run(run: str | Path, output: str | Path = "exports") -> tuple[Path, D
     Returns the path, and None for the difference where onnxruntime is not installed. Raises RunError where the network
     cannot be exported, a package is missing, or the file gives other logits, in which case it is removed.
     """
+    make_folder(Path(output))
     model, checkpoint = load_model(run)
     content = onnx_bytes(model, {key: checkpoint[key] for key in DESCRIPTION})
     path = Path(output) / f"{Path(run).resolve().name}.onnx"

@@ -1,4 +1,4 @@
-"""Segment image files, to look at (palette PNG and overlay) or for Cityscapes' server (PNG of label ids)."""
+"""Segment image files, to look at (palette PNG and overlay), as masks like the run's own, or for Cityscapes' server."""
 
 import os
 import re
@@ -13,11 +13,12 @@ from torch import nn
 from nnti.data.base import IMAGE_ENDINGS, read_photo
 from nnti.data.cityscapes import Cityscapes, to_label_ids
 from nnti.errors import DataError, SettingError, denied, permissions_explained, reraise
+from nnti.folders import make_folder, writing
 from nnti.inference.deploy import deploy
 from nnti.inference.image import Inference, predict
 from nnti.progress import progress_bar
 
-FORMATS = ("palette", "cityscapes")
+FORMATS = ("palette", "own", "cityscapes")
 CITYSCAPES_NAME = re.compile(r"(.+?_\d{6}_\d{6})(?:_|$)")  # <city>_<sequence>_<frame>
 CITYSCAPES_ENDING = "_pred_labelIds.png"
 
@@ -36,9 +37,11 @@ def predict_files(
 
     The network is deployed first (see `nnti.inference.deploy`), in the precision that it was trained in.
 
-    Format 'palette' writes OUTPUT/<stem>_labels.png (palette PNG of class numbers) and OUTPUT/<stem>_overlay.png.
-    'cityscapes' writes only OUTPUT/<city>_<sequence>_<frame>_pred_labelIds.png, grey with the original label ids, as
-    the evaluation scripts and the server expect it.
+    Format 'palette' writes OUTPUT/<name>_labels.png (palette PNG of class numbers) and OUTPUT/<name>_overlay.png, where
+    <name> is the image's path below the folder that was given, without its ending. 'own' writes only OUTPUT/<name>.png,
+    a palette PNG with the values that the run's own masks have for the classes. 'cityscapes' writes only
+    OUTPUT/<city>_<sequence>_<frame>_pred_labelIds.png, grey with the original label ids, as the evaluation scripts and
+    the server expect it.
 
     Args:
         model: any mode. checkpoint: as `nnti.models.saved.load_model` returns it beside the model.
@@ -49,26 +52,35 @@ def predict_files(
         compile: use `torch.compile` for images (or windows) of the first one's size. It takes a minute or two at the
             start, so it pays for hundreds of images.
 
-    Raises DataError or SettingError before anything is written, except for an image with damaged content, which is
-    found when it is read.
+    Raises DataError, SettingError or RunError before anything is written, except for an image with damaged content,
+    which is found when it is read, and a disk that becomes full.
     """
     paths = find_images(images, output)
     if format not in FORMATS:
         raise SettingError(f"format={format!r}: it must be one of {', '.join(FORMATS)}")
-    names = _cityscapes_names(paths, checkpoint, output) if format == "cityscapes" else _free_names(paths)
+    cityscapes = format == "cityscapes"
+    names = _cityscapes_names(paths, checkpoint, output) if cityscapes else _names(paths, images)
+    taken = [output / f"{name}.png" for name in names if format == "own" and (output / f"{name}.png").exists()]
+    if taken:
+        raise DataError(f"{taken[0]} exists: a mask, perhaps drawn by hand, is not replaced; take another --output")
+    make_folder(output)
     model = deploy(model, checkpoint["experiment"]["precision"], compile=compile)
-    output.mkdir(parents=True, exist_ok=True)
     quiet, title = not progress or len(paths) < 2, f"segmenting, {inference or Inference()}"
     for path, name in zip(progress_bar(paths, desc=title, unit="img", leave=False, disable=quiet), names, strict=True):
         image = read_photo(path)
         labels = predict(model, image, inference)
-        if format == "cityscapes":
+        if cityscapes:
             pictures = {CITYSCAPES_ENDING: Image.fromarray(to_label_ids(labels))}
+        elif format == "own":
+            pictures = {".png": _own_mask(labels.numpy(), checkpoint)}
         else:
             pictures = _palette_pictures(image.permute(1, 2, 0).numpy(), labels.numpy(), checkpoint["palette"])
         for ending, picture in pictures.items():
-            picture.save(output / f"{name}{ending}")
-            yield output / f"{name}{ending}"
+            written = output / f"{name}{ending}"
+            with writing(written):
+                written.parent.mkdir(parents=True, exist_ok=True)
+                picture.save(written)
+            yield written
 
 
 def fitting_scale(size: tuple[int, int], experiment: dict) -> float | None:
@@ -118,15 +130,26 @@ def _below(folder: Path, output: Path | None) -> list[Path]:
     return images
 
 
-def _free_names(paths: list[Path]) -> list[str]:
-    """Return the stem of each path; if it is taken, the first free one of `stem`_2, `stem`_3, …"""
-    names: dict[str, None] = {}
-    for path in paths:
-        name, number = path.stem, 2
-        while name in names:
-            name, number = f"{path.stem}_{number}", number + 1
-        names[name] = None
-    return list(names)
+def _names(paths: list[Path], given: Sequence[Path]) -> list[str]:
+    """Return what the results are called: each path below the folder that was given, without its ending.
+
+    If two names are the same, all are paths below the folder common to all images; names that differ in their ending
+    alone are numbered: a, a_2, …
+    """
+    folders = [folder for folder in map(Path, given) if folder.is_dir()]
+    tops = [next((folder for folder in folders if path.is_relative_to(folder)), path.parent) for path in paths]
+    names = [path.relative_to(top).with_suffix("") for path, top in zip(paths, tops, strict=True)]
+    if len(set(names)) < len(names):
+        whole = [Path(os.path.abspath(path)) for path in paths]
+        common = os.path.commonpath([path.parent for path in whole])
+        names = [path.relative_to(common).with_suffix("") for path in whole]
+    found: dict[str, None] = {}
+    for first in map(str, names):
+        name, number = first, 2
+        while name in found:
+            name, number = f"{first}_{number}", number + 1
+        found[name] = None
+    return list(found)
 
 
 def _cityscapes_names(paths: list[Path], checkpoint: dict, output: Path) -> list[str]:
@@ -156,6 +179,16 @@ def _cityscapes_names(paths: list[Path], checkpoint: dict, output: Path) -> list
                 f"{file} would be taken for a result of {match[1]} as well; write to an empty folder, --output OTHER"
             )
     return names
+
+
+def _own_mask(labels: np.ndarray, checkpoint: dict) -> Image.Image:
+    """Return class numbers (H, W) as a palette picture of the values that the run's own masks have for the classes."""
+    values = np.array(checkpoint.get("label_values", range(len(checkpoint["palette"]))), dtype=np.uint8)
+    colors = np.zeros((256, 3), dtype=np.uint8)
+    colors[values] = checkpoint["palette"]
+    mask = Image.fromarray(values[labels])
+    mask.putpalette(colors.flatten().tolist())
+    return mask
 
 
 def _palette_pictures(image: np.ndarray, labels: np.ndarray, palette: list[list[int]]) -> dict[str, Image.Image]:

@@ -17,15 +17,17 @@ from nnti.errors import RunError
 from nnti.models import build_model
 
 DESCRIPTION = ("experiment", "class_names", "model")
+LISTED = 3  # names of images that a message gives
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
     """Read a checkpoint of this project; raise RunError if it is missing, damaged or of another kind."""
     path = Path(path)
     if not path.exists():
+        here = f' --run-dir "{path.parent}"' if (path.parent / "last.pt").exists() else ""  # it has just begun
         raise RunError(
             f"{path} does not exist: weights stay where a run was trained, and only its record is committed. Train it: "
-            f"python -m nnti train {path.parent}"
+            f'python -m nnti train "{path.parent}"{here}'
         )
     try:
         with zipfile.ZipFile(path) as archive:
@@ -48,8 +50,8 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict[str, Any]]:
     """Rebuild a trained model in eval mode from a checkpoint, or from a run folder's best one.
 
-    Returns the model and the checkpoint's other entries: `experiment`, `class_names`, `palette`, `class_weights`,
-    `epoch`, `scores`. Raises RunError if the weights do not fit the model.
+    Returns the model and the checkpoint's other entries: `experiment`, `class_names`, `palette`, `label_values`,
+    `class_weights`, `images`, `epoch`, `scores`. Raises RunError if the weights do not fit the model.
     """
     path = Path(path) / "best.pt" if Path(path).is_dir() else Path(path)
     checkpoint = load_checkpoint(path, device)
@@ -78,5 +80,45 @@ def check_classes(checkpoint: dict[str, Any], dataset: SegmentationDataset, path
     if learned != now:
         raise RunError(
             f"{path} was trained with {len(learned)} classes ({', '.join(learned)}), and {dataset.title} now has "
-            f"{len(now)} ({', '.join(now)}). Restore the classes and their order in {dataset.root}, or train anew"
+            f"{len(now)} ({', '.join(now)}). Restore the classes and their order in {dataset.root}, or train anew, "
+            f"with initial_weights={path.parent} if you like"
         )
+
+
+def other_images(checkpoint: dict[str, Any], key: str, dataset: SegmentationDataset) -> str:
+    """Say how a split's images differ from those of a run's `train_split` or `val_split` (`key`); "" if they do not.
+
+    Images are known by their names, wherever they lie; older checkpoints have no more than their number.
+    """
+    before, now = checkpoint.get("images", {}).get(key), image_names(dataset)
+    if before in (None, now, len(now)):
+        return ""
+    number = f"{len(before) if isinstance(before, list) else before} images then, {len(now)} now"
+    if not isinstance(before, list):
+        return number
+    parts = []
+    for what, names in (("new", set(now) - set(before)), ("gone", set(before) - set(now))):
+        more = ", …" if len(names) > LISTED else ""
+        parts += [f"{len(names)} {what} ({', '.join(sorted(names)[:LISTED])}{more})"] if names else []
+    return f"{number}: {' and '.join(parts) or 'the same ones in another order'}"
+
+
+def image_names(dataset: SegmentationDataset) -> list[str]:
+    """Return the names of all images in order: what stays the same where a data set lies in another place."""
+    return [dataset.image_name(image) for image, _ in dataset.files]
+
+
+def take_over(model: nn.Module, run: Path, name: str) -> dict[str, Any]:
+    """Copy each tensor of equal name and shape from a run's best checkpoint into a model called `name`.
+
+    Returns the file, its epoch, and the names of the tensors that stay as they were, such as a classifier's for another
+    number of classes. Raises RunError if the run trained another network.
+    """
+    found, own = load_checkpoint(run / "best.pt"), model.state_dict()
+    if found["experiment"]["model"] != name:
+        other = found["experiment"]["model"]
+        raise RunError(f"initial_weights: {run} is a run of model={other}, not of {name}; take another, or that model")
+    fitting = {key: value for key, value in found["model"].items() if key in own and own[key].shape == value.shape}
+    model.load_state_dict({**own, **fitting})
+    rest = [key for key in own if key not in fitting]
+    return {"file": str(run / "best.pt"), "epoch": found["epoch"], "not_taken_over": rest}

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from nnti.data import SegmentationDataset
 from nnti.device import resolve_device
 from nnti.errors import DataError
-from nnti.experiment import Experiment
 from nnti.figures import run_title, triptychs
 from nnti.figures.pictures import Known, to_picture
 from nnti.inference.image import predict, probabilities
@@ -62,7 +61,7 @@ class Views:
             return
         self._run = source if isinstance(source, RunFolder) else find_run(source)
         self.model, checkpoint = load_model(self._run.best, resolve_device(device))
-        self._experiment = Experiment.from_dict(checkpoint["experiment"])
+        self._experiment = self._run.experiment()  # the checkpoint's, but with the data where it lies now
         self.dataset = load_split(self._experiment, split or self._experiment.val_split)
         check_classes(checkpoint, self.dataset, self._run.best)
         own = (self._experiment.train_split, self._experiment.val_split)

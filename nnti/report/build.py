@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -47,9 +46,10 @@ def take_run(run: RunFolder) -> list[Path]:
     folder = report_dir() / "runs" / run.path.resolve().name
     if folder.resolve() == run.path.resolve():
         return []
-    folder.mkdir(parents=True, exist_ok=True)
     names = [name for name in (EXPERIMENT, HISTORY, RECORD, ANALYSIS) if (run.path / name).is_file()]
-    return [Path(shutil.copyfile(run.path / name, folder / name)) for name in names]
+    for name in names:
+        folders.write_whole(folder / name, (run.path / name).read_bytes())
+    return [folder / name for name in names]
 
 
 def build_report(pictures: bool = False) -> list[Path]:
@@ -61,6 +61,8 @@ def build_report(pictures: bool = False) -> list[Path]:
     folder = report_dir()
     if not (folder / SOURCE).is_file():
         raise RunError(f"{folder / SOURCE} does not exist; build the report in a checkout of the project")
+    for written in (folder, folders.figures_dir()):
+        folders.make_folder(written)
     runs = {path.parent.name: RunFolder(path.parent) for path in sorted(folder.glob(f"runs/*/{RECORD}"))}
     shown = {name: run for name, run in runs.items() if name in (*TASKS, *CAMVID)}
     # figures take longest: two processes draw them while this one writes the tables; forks have PyTorch imported
@@ -88,9 +90,10 @@ def set_pdf(folder: Path) -> Path:
 
     source, path = folder / SOURCE, folder / PDF
     try:
-        typst.compile(source, output=path, root=folders.home(), ignore_system_fonts=True, timestamp=0)
+        content = typst.compile(source, root=folders.home(), ignore_system_fonts=True, timestamp=0)
     except typst.TypstError as error:
         raise RunError(f"{source} cannot be set: {error}") from error
+    folders.write_whole(path, content)
     return path
 
 
@@ -165,8 +168,8 @@ def _gallery(run: RunFolder):
 def _light(path: Path) -> Path:
     """Write a JPEG of a picture for the PDF, which would be much larger with the PNGs."""
     light = report_dir() / "pictures" / f"{path.stem}.jpg"
-    light.parent.mkdir(exist_ok=True)
-    Image.open(path).convert("RGB").save(light, quality=QUALITY, optimize=True)
+    picture = Image.open(path).convert("RGB")
+    folders.write_whole(light, lambda file: picture.save(file, "JPEG", quality=QUALITY, optimize=True))
     return light
 
 

@@ -19,15 +19,16 @@ from torch.nn.utils import clip_grad_norm_
 
 from nnti.augment import memory_format, prepare
 from nnti.data import attach_cache
+from nnti.data.base import IGNORE_INDEX
 from nnti.device import autocast, compiled, machine_explained, resolve_device, resolve_precision
 from nnti.errors import RunError
 from nnti.experiment import Experiment
-from nnti.folders import runs_dir
+from nnti.folders import find_run_dir, runs_dir
 from nnti.inference.evaluate import count, normalization_gap, results
 from nnti.loaders import load_split, train_loader
 from nnti.loss import LossSum, build_loss
 from nnti.models import build_model
-from nnti.models.saved import load_checkpoint, load_model, load_weights
+from nnti.models.saved import image_names, load_checkpoint, load_model, load_weights, take_over
 from nnti.progress import write_line
 from nnti.training.monitors import Monitor, Monitors, ProgressBar, TensorBoard
 from nnti.training.optimizer import build_optimizer, check_batch, for_this_machine, poly, poly_schedule
@@ -76,12 +77,13 @@ class Fit:
 
         self.train_data = load_split(experiment, experiment.train_split, experiment.train_limit)
         self.val_data = load_split(experiment, experiment.val_split, experiment.val_limit)
+        self.images = {"train_split": image_names(self.train_data), "val_split": image_names(self.val_data)}
         if saved:
             check_data(self.run, saved, self.train_data, self.val_data)
         self.loader = train_loader(experiment, self.train_data, self.device, self.world.rank, self.world.size)
 
         torch.backends.cudnn.deterministic = True  # fewer differences between two runs with one seed
-        self.model = self._build_model(pretrained=saved is None and self.world.main)
+        self.model = self._build_model(begins=saved is None)
         with self.world.first_of_machine_first():
             for dataset in (self.train_data, self.val_data):
                 attach_cache(dataset, experiment.cache, progress=self.progress)
@@ -140,7 +142,7 @@ class Fit:
                     self._finish_epoch(epoch)
                 yield self.rows[-1]
             with self._working():
-                if not self.world.from_main(self.run.finished):
+                if not self.world.from_main(self.run.finished and self.run.best.exists()):
                     self._finish()
 
     # the loop
@@ -286,8 +288,7 @@ class Fit:
         if not torch.stack([value.isfinite().all() for value in values]).all():
             raise self._not_finite("all losses were finite, but some weights are", self.state.step)
         machinery = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-        images = {"train_split": len(self.train_data), "val_split": len(self.val_data)}
-        self.run.save_last({**self._checkpoint(), **machinery, **state, "images": images})
+        self.run.save_last({**self._checkpoint(), **machinery, **state})
 
     def _write(self) -> None:
         """Write history and record; between epochs also best.pt and the kept checkpoint, when due."""
@@ -304,6 +305,9 @@ class Fit:
             "experiment": self.experiment.to_dict(),
             "class_names": list(self.train_data.class_names),
             "palette": self.train_data.palette.tolist(),
+            "label_values": list(getattr(self.train_data, "label_values", range(self.train_data.num_classes))),
+            "void_value": getattr(self.train_data, "void_value", IGNORE_INDEX),  # both as in the files of masks
+            "images": self.images,
             "class_weights": None if self.loss.class_weights is None else self.loss.class_weights.tolist(),
             "epoch": self.state.done,
             "scores": self.state.scores(self.experiment.protocol),
@@ -325,10 +329,18 @@ class Fit:
             refuse_foreign(self.run)
         return saved
 
-    def _build_model(self, pretrained: bool) -> nn.Module:
+    def _build_model(self, begins: bool) -> nn.Module:
+        """Build the network; where a run begins, with the weights of a backbone or of another run that it asks for."""
         torch.manual_seed(self.experiment.seed)
-        arguments = self.experiment.model_arguments
-        model = build_model(self.experiment.model, self.train_data.num_classes, arguments, pretrained=pretrained)
+        name, arguments = self.experiment.model, self.experiment.model_arguments
+        source = self.experiment.initial_weights if begins else None
+        pretrained = begins and source is None and self.world.main
+        model = build_model(name, self.train_data.num_classes, arguments, pretrained=pretrained)
+        if source is not None:
+            model.weights = take_over(model, find_run_dir(source), name)
+            if self.world.main:
+                rest = ", ".join(model.weights["not_taken_over"]) or "none"
+                write_line(f"begins with the weights of {model.weights['file']}; tensors not taken over: {rest}")
         check_batch(self.experiment, model, self.world.size)
         model = model.to(self.device, memory_format=memory_format(self.experiment))
         return self.world.synchronized(model, self.device) if self.experiment.sync_batch_norm else model

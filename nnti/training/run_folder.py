@@ -23,7 +23,7 @@ from nnti.errors import RunError
 from nnti.experiment import Experiment
 from nnti.folders import find_run_dir, plain, write_whole
 from nnti.models import count_parameters
-from nnti.models.saved import check_classes, load_checkpoint
+from nnti.models.saved import check_classes, load_checkpoint, other_images
 from nnti.training.state import RunState
 
 try:
@@ -50,8 +50,8 @@ class RunFolder:
     epoch with the best validation mean IoU.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, path: str | Path, experiment: Experiment | None = None):
+        self.path, self._experiment = Path(path), experiment
         self.last, self.previous, self.best = (self.path / name for name in ("last.pt", "previous.pt", "best.pt"))
         self._last_is_damaged = False
 
@@ -59,7 +59,7 @@ class RunFolder:
 
     def experiment(self) -> Experiment:
         """Read the run's settings."""
-        return Experiment.load(self.path / EXPERIMENT)  # a folder's name may be that of a preset
+        return self._experiment or Experiment.load(self.path / EXPERIMENT)  # a folder's name may be that of a preset
 
     def history(self) -> pd.DataFrame:
         """Read one row per epoch; row 0 is the untrained network, unmeasured cells are NaN."""
@@ -292,14 +292,13 @@ def continued(run: RunFolder, experiment: Experiment, saved: dict[str, Any], ext
 
 
 def check_data(run: RunFolder, saved: dict[str, Any], train: SegmentationDataset, val: SegmentationDataset) -> None:
-    """Raise RunError if a split has another number of images than when the run began, or the data set other classes."""
+    """Raise RunError if a split has other images than when the run began, or the data set other classes."""
     check_classes(saved, train, run.last)
     for split, dataset in (("train_split", train), ("val_split", val)):
-        before, now = saved["images"][split], len(dataset)
-        if now != before:
+        if other := other_images(saved, split, dataset):
             raise RunError(
-                f"{run.path} was trained with {before} images in its {split}, and there are {now} now. Restore the "
-                "data set, or pass restart=True (--restart) or another run_dir (--run-dir)"
+                f"{run.path} was trained with other images in its {split} ({other}). Restore the data set in "
+                f"{dataset.root}, or pass restart=True (--restart) or another run_dir (--run-dir)"
             )
 
 

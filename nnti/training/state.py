@@ -101,9 +101,9 @@ class RunState:
         return {} if math.isnan(found["pixel_accuracy"]) else {"protocol": protocol, **found}
 
     def enter_session(
-        self, device: torch.device, precision: torch.dtype, world: World, weights: dict[str, str] | None
+        self, device: torch.device, precision: torch.dtype, world: World, weights: dict[str, Any] | None
     ) -> None:
-        """Note device, versions and file of pretrained weights that training begins or continues with, if changed."""
+        """Note device, versions and file of the weights that training begins or continues with, if changed."""
         now = {
             "device": device_name(device),
             "processes": world.size,
