@@ -228,7 +228,12 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise SettingError(f"'{text}' is not of the form key=value, for example epochs=3")
     try:
         return key, json.loads(value)
-    except json.JSONDecodeError:
+    except json.JSONDecodeError as error:
+        if value[:1] in ("{", "[", '"') and "\\" in value:
+            raise SettingError(
+                f"{text}: a backslash has a meaning of its own here; write slashes, as in C:/data, which are right on "
+                "Windows too"
+            ) from error
         return key, value
 
 

@@ -1,6 +1,5 @@
 """Segment image files, to look at (palette PNG and overlay) or for Cityscapes' server (PNG of label ids)."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,9 +9,9 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from nnti.data.base import IMAGE_ENDINGS, read_photo
+from nnti.data.base import IMAGE_ENDINGS, files_below, read_photo, too_large
 from nnti.data.cityscapes import Cityscapes, to_label_ids
-from nnti.errors import DataError, SettingError, denied, permissions_explained, reraise
+from nnti.errors import DataError, SettingError, denied, permissions_explained
 from nnti.inference.deploy import deploy
 from nnti.inference.image import Inference, predict
 from nnti.progress import progress_bar
@@ -100,7 +99,9 @@ def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]
             Image.open(file).close()  # looks at the first bytes only
         except PermissionError:
             raise denied(file) from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError as error:
+            raise too_large(file, error) from None
+        except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{file} is not an image that can be read; use JPEG, PNG or what Pillow knows") from error
     return list(dict.fromkeys(found))
 
@@ -109,8 +110,7 @@ def _below(folder: Path, output: Path | None) -> list[Path]:
     results = None if output is None else output.resolve()
     if results == folder.resolve():
         raise DataError(f"{folder}: results would mix with the images; write them to another folder, --output OTHER")
-    below = (Path(place) / name for place, _, names in os.walk(folder, onerror=reraise) for name in names)
-    images = [path for path in sorted(below) if path.suffix.lower() in IMAGE_ENDINGS and path.name[0] != "."]
+    images = [path for path in map(Path, files_below(folder)) if path.suffix.lower() in IMAGE_ENDINGS]
     if results and results.is_relative_to(folder.resolve()):
         images = [path for path in images if not path.resolve().is_relative_to(results)]
     if not images:

@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from nnti.augment import memory_format, prepare
 from nnti.data import attach_cache
+from nnti.data.check import check_labels
 from nnti.device import autocast, compiled, machine_explained, resolve_device, resolve_precision
 from nnti.errors import RunError
 from nnti.experiment import Experiment
@@ -85,6 +86,8 @@ class Fit:
         with self.world.first_of_machine_first():
             for dataset in (self.train_data, self.val_data):
                 attach_cache(dataset, experiment.cache, progress=self.progress)
+        if not saved:
+            check_labels(self.train_data, self.val_data, self.progress)
         weights = saved["class_weights"] if saved else None  # counting all labels again would give the same
         self.loss = build_loss(experiment, self.train_data, self.progress, weights).to(self.device)
         self.optimizer = build_optimizer(experiment, self.model)
