@@ -169,7 +169,8 @@ def test_images_of_cityscapes_without_a_label_are_counted(root):
     with pytest.raises(DataError, match=r"1 images have no label.*munster/munster_000173_000019.*gtFine_trainvaltest"):
         Cityscapes("val")
     shutil.rmtree(root / "leftImg8bit/train/hamburg")
-    assert "without image" in Cityscapes("train").notes[0] and "hamburg_000000_000042" in Cityscapes("train").notes[0]
+    (note,) = Cityscapes("train").notes
+    assert "no image in" in note and "hamburg/hamburg_000000_000042 (1 in all)" in note
     labels = sorted((root / "gtCoarse/train_extra").rglob("*_labelIds.png"))
     for path in labels[:2]:  # the published releases differ by this many
         path.unlink()
@@ -320,6 +321,12 @@ def test_a_file_that_cannot_be_the_label_is_named(root, name, label, message):
     Image.open(path).save(path, format="JPEG")
     with pytest.raises(DataError, match="is a JPEG inside"):
         dataset.label(0)
+
+
+def test_what_cannot_be_converted_is_not_told_to_be(tmp_path):
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(DataError, match="not 8 or 16-bit colours; save it"):
+        read_image(tmp_path / "x.tif")
 
 
 def test_sound_files_that_cannot_be_read_are_not_called_damaged(tmp_path, monkeypatch):

@@ -196,7 +196,7 @@ def test_a_class_that_only_val_has_is_named_when_a_training_begins(places, tiny)
         fit(experiment, progress=False)
     said = [str(warning.message) for warning in caught]
     assert any("never in the labels of 'train', but in 'val': car" in text for text in said)
-    assert any("passed over: 1 in" in text and "notes.txt" in text for text in said)
+    assert any("passed over, no images in" in text and "notes.txt (1 in all)" in text for text in said)
 
 
 # splits
@@ -207,7 +207,7 @@ def test_an_export_of_cvat_brings_its_own_colours_and_lists(tmp_path):
     train, val = (Folder(root, split, images="JPEGImages", masks="SegmentationClass") for split in ("train", "val"))
     assert (names(train), names(val), train.class_names) == (["f0", "f 1"], ["f3"], ("ground", "tree", "car"))
     np.testing.assert_array_equal(train[1][1], own_label("f 1 1"))
-    assert "passed over: 1 images with masks that are in neither list (f2)" in train.notes
+    assert "passed over, in neither list: f2 (1 in all)" in train.notes
     for name in ("Train", "Validation"):
         (root / "ImageSets" / "Segmentation" / f"{name}.txt").unlink()
     drawn = Folder(root, images="JPEGImages", masks="SegmentationClass")
@@ -226,7 +226,10 @@ def test_linked_folders_belong_to_it_and_no_file_is_left_out_in_silence(tmp_path
     (root / "masks" / "a2.PNG").write_bytes((root / "masks" / "a2.png").read_bytes())
     found = check_dataset("folder", root, progress=False)
     assert len(found.faults) == 2 and "a1.npy: masks are read from PNG only" in found.faults[1]
-    assert "masks of one name" in found.faults[0] and "(a2.json)" in found.notes[0]
+    assert "masks of one name" in found.faults[0] and "a2.json (1 in all)" in found.notes[0]
+    (root / "images" / "city" / "b.heic").touch()
+    with pytest.warns(UserWarning, match="b.heic .1 in all"):
+        find_images([root / "images"])
 
 
 def test_the_split_depends_on_names_and_seed_alone(tmp_path):

@@ -25,6 +25,7 @@ IGNORE_INDEX = 255  # the label of void pixels in every data set, whatever the f
 MOST_THREADS = 8  # that read files: more would crowd a network drive
 BANDS, EXTRA_SAMPLES = 277, 338  # TIFF's tags of the number of bands, and of what those beyond RGB are
 DEPTH = 16  # bits
+NOTED = 3  # names that are shown of what was passed over
 
 
 class FilePairs(Sequence[tuple[Path, Path]]):
@@ -204,6 +205,12 @@ def files_below(folder: str | Path, above: Sequence[str] = ()) -> Iterator[str]:
             yield entry.path
 
 
+def passed_over(names: Sequence[str], why: str) -> list[str]:
+    """Return a text that names and counts what was passed over; nothing if that is nothing."""
+    shown = ", ".join(names[:NOTED]) + ", …" * (len(names) > NOTED)
+    return [f"passed over, {why}: {shown} ({len(names)} in all)"] if names else []
+
+
 def check_choice(what: str, choice: str, choices: Iterable[str]) -> None:
     """Raise DataError, with the nearest of `choices`, if `choice` is none of them."""
     choices = list(choices)
@@ -287,6 +294,7 @@ def read_image(path: Path) -> torch.Tensor:
     """
     image = open_image(path)
     if image.mode != "RGB":
+        largest_number(image, path)  # refuses what cannot be converted
         raise Convertible(
             f"{path} has mode {image.mode}, not 8-bit RGB. Restore the original, or convert the images to RGB in a "
             "new folder: python -m nnti convert IMAGES NEW_FOLDER"

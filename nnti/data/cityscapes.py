@@ -13,7 +13,7 @@ import torch
 from cityscapesscripts.helpers.labels import labels as LABELS
 from numpy.typing import ArrayLike
 
-from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, find_root, read_index_png
+from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, find_root, passed_over, read_index_png
 from nnti.errors import DataError, permissions_explained
 from nnti.folders import data_roots
 
@@ -139,9 +139,8 @@ def _pairs(part: str, split: str, root: str | Path | None, notes: list[str]) -> 
             f"{', '.join(bare[:3])}{', …' * (len(bare) > 3)}. Unpack {archive} again, or remove these images"
             + (FIX_TEST if split == "test" else "")
         )
-    for one, other, there, lacking in ((images, labels, pictures, "label"), (labels, images, folder, "image")):
-        if alone := sorted("/".join(name) for name in one.keys() - other.keys()):
-            notes.append(f"passed over: {len(alone)} without {lacking} in {there}, such as {alone[0]}")
+    for one, other, there, lacking in ((images, labels, folder, "label"), (labels, images, pictures, "image")):
+        notes += passed_over(sorted("/".join(name) for name in one.keys() - other.keys()), f"no {lacking} in {there}")
     return pairs
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from nnti.data.base import IMAGE_ENDINGS, SegmentationDataset, exists, files_below, read_list
+from nnti.data.base import IMAGE_ENDINGS, SegmentationDataset, exists, files_below, passed_over, read_list
 from nnti.data.masks import ColourMasks, IndexMasks, describe_mask, read_colours
 from nnti.errors import DataError, FaultyFiles, permissions_explained
 from nnti.folders import data_roots
@@ -30,7 +30,6 @@ from nnti.folders import data_roots
 VAL_SHARE, SEED = 0.2, 0
 SAMPLES = 4  # masks that are read when a folder is opened
 LISTED = 50  # faults of one kind that are listed
-NOTED = 3  # files that are named of those passed over
 EXPORTED = Path("ImageSets/Segmentation")  # where exports have their lists
 SUBSETS = {"train": "train", "val": "val", "validation": "val"}  # name of a list, as exporters write it → split
 
@@ -167,12 +166,9 @@ def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[str, str]], list[
 
     faults = [*_told(doubled, str), *_told([*lossy.values()], of_lossy)]
     faults += [*_told(bare, of_bare), *_told(spare, of_spare)]
-    notes = [
-        *_noted(
-            [path for name, path in others.items() if name not in spare], f"in {images} are no images that are read"
-        ),
-        *_noted([path for name, path in unread.items() if name not in lossy], f"in {masks} are no masks"),
-    ]
+    no_images = [os.path.relpath(path, images) for name, path in others.items() if name not in spare]
+    no_masks = [os.path.relpath(path, masks) for name, path in unread.items() if name not in lossy]
+    notes = passed_over(no_images, f"no images in {images}") + passed_over(no_masks, f"no masks in {masks}")
     pairs = {name: (path, drawn[name]) for name, path in pictures.items() if name in drawn}
     if not pairs:
         nothing = f"no image ({' '.join(IMAGE_ENDINGS)}) below {images} has a mask of the same name below {masks}"
@@ -184,12 +180,6 @@ def _told(found: list[Any], tell: Callable[[Any], str]) -> list[str]:
     """List faults of one kind, up to LISTED; thousands would make an error unreadable."""
     more = len(found) - LISTED
     return [*map(tell, found[:LISTED]), *([f"… and {more} more of this kind"] if more > 0 else [])]
-
-
-def _noted(passed: list[str], why: str) -> list[str]:
-    """Count and name what was passed over."""
-    shown = ", ".join(map(os.path.basename, passed[:NOTED])) + ", …" * (len(passed) > NOTED)
-    return [f"passed over: {len(passed)} {why} ({shown})"] if passed else []
 
 
 def _files(folder: Path) -> list[tuple[str, str]]:
@@ -272,7 +262,7 @@ def _split(
     def of_unknown(name: str) -> str:
         return f"{lists[split]} names {name}, which is no image with a mask{_meant(name, names)}; correct it"
 
-    return list(chosen), _told(unknown, of_unknown), _noted(left, "images with masks that are in neither list")
+    return list(chosen), _told(unknown, of_unknown), passed_over(left, "in neither list")
 
 
 def _lists(folder: Path) -> dict[str, Path]:

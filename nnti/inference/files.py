@@ -1,6 +1,7 @@
 """Segment image files, to look at (palette PNG and overlay) or for Cityscapes' server (PNG of label ids)."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from nnti.data.base import IMAGE_ENDINGS, files_below, read_photo, too_large
+from nnti.data.base import IMAGE_ENDINGS, files_below, passed_over, read_photo, too_large
 from nnti.data.cityscapes import Cityscapes, to_label_ids
 from nnti.errors import DataError, SettingError, denied, permissions_explained
 from nnti.inference.deploy import deploy
@@ -110,7 +111,11 @@ def _below(folder: Path, output: Path | None) -> list[Path]:
     results = None if output is None else output.resolve()
     if results == folder.resolve():
         raise DataError(f"{folder}: results would mix with the images; write them to another folder, --output OTHER")
-    images = [path for path in map(Path, files_below(folder)) if path.suffix.lower() in IMAGE_ENDINGS]
+    files = list(map(Path, files_below(folder)))
+    images = [path for path in files if path.suffix.lower() in IMAGE_ENDINGS]
+    others = [str(path.relative_to(folder)) for path in files if path.suffix.lower() not in IMAGE_ENDINGS]
+    for note in passed_over(others, f"no images in {folder}"):
+        warnings.warn(note, stacklevel=4)
     if results and results.is_relative_to(folder.resolve()):
         images = [path for path in images if not path.resolve().is_relative_to(results)]
     if not images:
