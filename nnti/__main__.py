@@ -256,6 +256,19 @@ def data(options: argparse.Namespace) -> None:
         print(download(options.name, options.root, options.coarse))
 
 
+@command(
+    argument("images", type=Path, metavar="IMAGES", help="folder of images"),
+    argument("new", type=Path, metavar="NEW_FOLDER", help="a folder that does not exist yet"),
+    argument("--bits", type=int, choices=range(9, 17), metavar="N", help="of 16-bit images, how many are used"),
+)
+def convert(options: argparse.Namespace) -> None:
+    """Copy images into a new folder as 8-bit RGB."""
+    from nnti.data.convert import convert_images
+
+    count, bits = convert_images(options.images, options.new, options.bits, progress=not options.quiet)
+    print(f"{options.new}: {count} images" + (f"; of 16 bits {bits} are used (--bits {bits})" if bits else ""))
+
+
 @command(argument("name", nargs="?", metavar="NAME", help="explain this one, setting by setting"))
 def experiments(options: argparse.Namespace) -> None:
     """List the experiments, or explain one setting by setting."""
@@ -364,6 +377,12 @@ def _check(name: str, root: Path | None, arguments: dict[str, Any], progress: bo
     found = check_dataset(name, root, progress, arguments)
     for fault in found.faults:
         print(fault)
+    if found.convert:
+        new = found.convert.with_name(f"{found.convert.name}_rgb")
+        print(f"This writes all images as 8-bit RGB into a new folder; then set images={new.name}:")
+        print(f'python -m nnti convert "{found.convert}" "{new}"')
+    for note in found.notes:
+        print(note)
     for split, reason in found.absent.items():
         print(f"{found.title} {split}: not checked ({reason})")
     splits = ", ".join(f"{split} {count}" for split, count in found.samples.items())

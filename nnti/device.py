@@ -1,10 +1,12 @@
 """Device and precision of a run, and the name of the machine in its record."""
 
+import multiprocessing
 import os
 import platform
 import re
 import shutil
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -35,6 +37,10 @@ WORKER = f"""\
 A process that reads data died, because the system has no memory or no shared memory left. What was saved (last.pt) is
 intact. The same run resumes with num_workers=0 {SETTINGS}.
 In a container, more shared memory helps as well: docker run --shm-size=8g"""
+
+UNGUARDED = """\
+A process that reads data died: it imported this script, which then began to train there as well. What was saved is
+intact. Put everything that the script does below a line  if __name__ == "__main__":  or set num_workers=0."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -137,7 +143,7 @@ def machine_explained() -> Iterator[None]:
         if isinstance(error, MemoryError) or "out of memory" in text or "DefaultCPUAllocator" in text:
             advice = MEMORY
         elif isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in text or "</torch_" in text:
-            advice = WORKER
+            advice = UNGUARDED if _starts_itself() else WORKER
             with suppress(RuntimeError):  # PyTorch may report the dead worker a moment later
                 time.sleep(1)
         else:
@@ -149,6 +155,14 @@ def machine_explained() -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     raise MachineError(f"{advice}\nThe error was: {reason}")
+
+
+def _starts_itself() -> bool:
+    """Whether new processes begin by importing this script, and nothing in it keeps them from running all of it."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is None or multiprocessing.get_start_method() == "fork" or not Path(script).is_file():
+        return False
+    return "__main__" not in Path(script).read_text(encoding="utf-8", errors="replace")
 
 
 def _cpu_has_bfloat16() -> bool:

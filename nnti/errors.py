@@ -56,8 +56,3 @@ def permissions_explained() -> Iterator[None]:
         yield
     except PermissionError as error:
         raise denied(error.filename or "a file of the data set") from None
-
-
-def reraise(error: OSError) -> None:
-    """Raise an error; as `onerror` of `os.walk`, which would silently skip a folder that may not be read."""
-    raise error

@@ -1,5 +1,6 @@
 """Builders of tiny data sets in exactly the layout and file formats of the originals."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,20 @@ def own_label(name: str) -> np.ndarray:
     return draw_label(name, 3, 255)
 
 
+def write_cvat(root: Path, quoted: str = "f 1") -> Path:
+    """Write what CVAT and Datumaro export: VOC's folders and lists, RGB masks, and the table of their colours."""
+    names = ["f0", quoted, "f2", "f3"]
+    for name in names:
+        label = own_label(f"{name} 1")
+        save_image(root / "JPEGImages" / f"{name}.jpg", draw_image(f"{name} 1"))
+        save_image(root / "SegmentationClass" / f"{name}.png", COLOURS[np.where(label == 255, 3, label)])
+    lines = [f"{name}:{red},{green},{blue}::" for name, red, green, blue in ROWS]
+    write_list(root / "labelmap.txt", ["# label:color_rgb:parts:actions", *lines])
+    write_list(root / "ImageSets" / "Segmentation" / "Train.txt", ["f0", f'"{quoted}"'])
+    write_list(root / "ImageSets" / "Segmentation" / "Validation.txt", ["f3"])
+    return root
+
+
 WRITERS = {"voc": write_voc, "camvid": write_camvid, "cityscapes": write_cityscapes, "folder": write_folder}
 
 
@@ -199,6 +214,14 @@ def save_mat(path: Path, label: np.ndarray) -> None:
 def save_image(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)
+
+
+def save_tiff(path: Path, array: np.ndarray) -> None:
+    """Write bands as a plain TIFF, (H, W, bands) uint8; Pillow writes no more than four."""
+    height, width, bands = array.shape
+    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 2, 273: 122, 277: bands, 278: height, 279: array.size}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    path.write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + array.tobytes())
 
 
 def save_palette(path: Path, label: np.ndarray) -> None:

@@ -19,6 +19,7 @@ from nnti.data import VOC, CamVid, Cityscapes, DataError, available, class_frequ
 from nnti.data.base import FilePairs, read_image, read_photo
 from nnti.data.cityscapes import to_label_ids
 from nnti.data.voc import read_sbd_label
+from nnti.inference.files import find_images
 
 NAME = layouts.VOC_TRAIN[0]
 HEIGHT, WIDTH = layouts.size_of(NAME)
@@ -167,6 +168,9 @@ def test_images_of_cityscapes_without_a_label_are_counted(root):
     shutil.rmtree(root / "gtFine/val/munster")
     with pytest.raises(DataError, match=r"1 images have no label.*munster/munster_000173_000019.*gtFine_trainvaltest"):
         Cityscapes("val")
+    shutil.rmtree(root / "leftImg8bit/train/hamburg")
+    (note,) = Cityscapes("train").notes
+    assert "no image in" in note and "hamburg/hamburg_000000_000042 (1 in all)" in note
     labels = sorted((root / "gtCoarse/train_extra").rglob("*_labelIds.png"))
     for path in labels[:2]:  # the published releases differ by this many
         path.unlink()
@@ -195,6 +199,16 @@ def test_classes_and_colours_are_those_of_the_authors():
 def test_label_ids_for_the_server_are_those_of_the_table():
     found = to_label_ids(torch.tensor([*range(19), 255]))
     assert found.tolist() == [trainId2label[value].id for value in range(19)] + [0] and found.dtype == np.uint8
+
+
+def test_what_files_hold_for_a_class_is_known(root):
+    layouts.write_camvid(root)
+    layouts.write_cityscapes(root)
+    layouts.write_voc(root)
+    assert (CamVid("train").label_values, CamVid("train").void_value) == (list(range(11)), 11)
+    assert (VOC("train").label_values, VOC("train").void_value) == (list(range(21)), 255)
+    dataset = Cityscapes("train")
+    assert [*dataset.label_values, dataset.void_value] == to_label_ids([*range(19), 255]).tolist()
 
 
 def test_class_frequencies_count_the_labels(root):
@@ -307,6 +321,26 @@ def test_a_file_that_cannot_be_the_label_is_named(root, name, label, message):
     Image.open(path).save(path, format="JPEG")
     with pytest.raises(DataError, match="is a JPEG inside"):
         dataset.label(0)
+
+
+def test_what_cannot_be_converted_is_not_told_to_be(tmp_path):
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(DataError, match="not 8 or 16-bit colours; save it"):
+        read_image(tmp_path / "x.tif")
+
+
+def test_sound_files_that_cannot_be_read_are_not_called_damaged(tmp_path, monkeypatch):
+    bands = np.dstack([layouts.draw_image(NAME)] * 2)
+    layouts.save_tiff(tmp_path / "x.tif", bands)
+    with pytest.raises(DataError, match="x.tif is a TIFF of 6 bands.*8-bit RGB"):
+        read_photo(tmp_path / "x.tif")
+    layouts.save_tiff(tmp_path / "x.tif", bands[..., :4])  # the fourth is not said to be opacity
+    np.testing.assert_array_equal(read_photo(tmp_path / "x.tif").permute(1, 2, 0), bands[..., :3])
+    picture("RGB").save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", HEIGHT * WIDTH // 3)
+    for read in (read_image, lambda path: find_images([path])):
+        with pytest.raises(DataError, match=rf"x.png is too large.*{HEIGHT * WIDTH} pixels.*tiles"):
+            read(tmp_path / "x.png")
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """Devices, precisions, and what is said when the machine gives up."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -71,3 +74,24 @@ def test_other_errors_pass_unchanged(error):
     with pytest.raises(type(error)) as caught, machine_explained():
         raise error
     assert caught.value is error
+
+
+UNGUARDED = """
+import multiprocessing
+import torch
+from nnti.device import machine_explained
+multiprocessing.set_start_method("spawn", force=True)
+with machine_explained():
+    print(list(torch.utils.data.DataLoader([1, 2], num_workers=1)))
+"""
+
+
+def test_a_script_that_starts_itself_again_is_told_so_and_not_of_memory(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode == 1 and "MachineError: A process that reads data died: it imported this" in done.stderr
+    assert "no memory" not in done.stderr
+    head, loop = UNGUARDED.split("with machine")
+    script.write_text(f'{head}\nif __name__ == "__main__":\n  with machine' + loop.replace("\n    ", "\n      "))
+    assert "tensor([1])" in subprocess.run([sys.executable, script], capture_output=True, text=True).stdout

@@ -1,6 +1,8 @@
 """Your own data, from its files to a trained network, and `data check`, which names all faults at once."""
 
 import os
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,9 +14,13 @@ import torch
 from layouts import COLOURS, CSV, OWN, ROWS, own_label, write_folder
 from PIL import Image
 
+from nnti.__main__ import main
 from nnti.data import VOC, DataError, Folder, attach_cache, available, load_dataset
 from nnti.data.check import check_dataset
 from nnti.errors import RunError
+from nnti.inference.evaluate import evaluate
+from nnti.inference.files import find_images
+from nnti.models import build_model
 from nnti.models.saved import load_model
 from nnti.training.loop import fit
 
@@ -99,7 +105,131 @@ def test_black_and_white_masks_are_colours_or_values_but_never_void_by_chance(tm
     np.testing.assert_array_equal(dataset[0][1], own_label(names(dataset)[0]) == 1)
 
 
+def test_the_files_own_values_are_known(tmp_path):
+    root = write_folder(tmp_path)
+    dataset = Folder(root, classes=["void", "tree", "car"], void=[255, 0])
+    assert (dataset.label_values, dataset.void_value) == ([1, 2], 0)
+    raw = torch.from_numpy(own_label(names(dataset)[0]))
+    table = torch.full((256,), dataset.void_value, dtype=torch.uint8)
+    table[:2] = torch.tensor(dataset.label_values)
+    assert torch.equal(table[dataset[0][1].long()], raw.where(raw != 255, 0))
+
+
+def test_sixteen_bits_of_a_mask_are_read_where_they_hold_small_numbers(tmp_path):
+    root = write_folder(tmp_path)
+    for name in OWN:
+        layouts.save_image(mask_path(root, name), own_label(name).astype(np.uint16))
+    np.testing.assert_array_equal(Folder(root)[0][1], own_label(names(Folder(root))[0]))
+    layouts.save_image(mask_path(root, OWN[0]), own_label(OWN[0]).astype(np.uint16) * 257)
+    assert "holds values up to 65535" in "".join(check_dataset("folder", root, progress=False).faults)
+
+
+def repainted(root: Path, name: str, old: int, new: int) -> None:
+    """Give one mask other values, and its palette the colours to match."""
+    mask = Image.open(mask_path(root, name))
+    palette, values = np.array(mask.getpalette()).reshape(-1, 3), np.array(mask)
+    palette[[old, new]] = palette[[new, old]]
+    swapped = Image.fromarray(np.where(values == old, new, np.where(values == new, old, values)).astype(np.uint8))
+    swapped.putpalette(palette.flatten().tolist())
+    swapped.save(mask_path(root, name))
+
+
+def degenerate(root: Path, kind: str) -> str:
+    """Make a data set whose files are right one by one; return what is said of them together."""
+    val = names(Folder(root, "val"))
+    for name in OWN:
+        label = own_label(name)
+        if kind == "white":  # nothing painted in the masks that are read first
+            label = np.where(label == 1, 255, 0) if name in OWN[4:] else np.zeros_like(label)
+        elif kind == "void" and name in val:
+            label[:] = 255
+        layouts.save_palette(mask_path(root, name), label.astype(np.uint8))
+    if kind == "palette":
+        repainted(root, OWN[7], 1, 2)
+    return {"white": "If white is a class, write a colours.csv", "void": "all labels of 'val' .* are void",
+            "palette": r"photo2.png shows the value \d in the colour .*colours=False"}[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["white", "void", "palette"])
+@pytest.mark.parametrize("cache", ["none", "disk"])
+def test_labels_that_mean_nothing_together_are_refused_before_time_is_spent(places, tiny, kind, cache):
+    root = write_folder(places / "mine")
+    said = degenerate(root, kind)
+    (fault,) = check_dataset("folder", root, progress=False).faults
+    assert re.search(said, fault)
+    experiment = tiny.replace(
+        dataset="folder", dataset_arguments={"root": "mine"}, train_split="train", epochs=1, cache=cache
+    )
+    with pytest.raises(DataError, match=said):
+        fit(experiment, progress=False)
+    if kind == "void":
+        model = build_model("r2unet", 3, {"widths": [4, 6]})
+        with pytest.raises(DataError, match=said):
+            evaluate(model, experiment, Folder(root, "val"), progress=False)
+    elif kind == "palette":  # both ways out
+        assert check_dataset("folder", root, progress=False, arguments={"colours": False}).faults == []
+        table = {name: tuple(layouts.voc_palette()[3 * at :][:3]) for at, name in enumerate(("ground", "tree", "car"))}
+        table["void"] = tuple(layouts.voc_palette()[-3:])
+        for split in ("train", "val"):
+            dataset = Folder(root, split, colours=table)
+            for name, (_, label) in zip(names(dataset), dataset, strict=True):
+                np.testing.assert_array_equal(label, own_label(name))
+
+
+def test_palettes_may_differ_where_it_shows_nowhere(tmp_path):
+    root = write_folder(tmp_path, "palette")
+    mask = Image.open(mask_path(root, OWN[0]))
+    colours = np.array(mask.getpalette()).reshape(-1, 3)
+    colours[100] = colours[1]
+    mask.putpalette(colours.flatten().tolist())
+    mask.save(mask_path(root, OWN[0]))
+    assert check_dataset("folder", root, progress=False).faults == []
+
+
+def test_a_class_that_only_val_has_is_named_when_a_training_begins(places, tiny):
+    root = write_folder(places / "mine")
+    for name in set(OWN) - set(names(Folder(root, "val"))):
+        layouts.save_image(mask_path(root, name), np.minimum(own_label(name), 1))
+    (root / "images" / "notes.txt").touch()
+    experiment = tiny.replace(dataset="folder", dataset_arguments={"root": "mine"}, train_split="train", epochs=1)
+    with pytest.warns(UserWarning) as caught:
+        fit(experiment, progress=False)
+    said = [str(warning.message) for warning in caught]
+    assert any("never in the labels of 'train', but in 'val': car" in text for text in said)
+    assert any("passed over, no images in" in text and "notes.txt (1 in all)" in text for text in said)
+
+
 # splits
+
+
+def test_an_export_of_cvat_brings_its_own_colours_and_lists(tmp_path):
+    root = layouts.write_cvat(tmp_path)
+    train, val = (Folder(root, split, images="JPEGImages", masks="SegmentationClass") for split in ("train", "val"))
+    assert (names(train), names(val), train.class_names) == (["f0", "f 1"], ["f3"], ("ground", "tree", "car"))
+    np.testing.assert_array_equal(train[1][1], own_label("f 1 1"))
+    assert "passed over, in neither list: f2 (1 in all)" in train.notes
+    for name in ("Train", "Validation"):
+        (root / "ImageSets" / "Segmentation" / f"{name}.txt").unlink()
+    drawn = Folder(root, images="JPEGImages", masks="SegmentationClass")
+    assert len(drawn) == 3 and "so the split is drawn" in drawn.notes[0]
+
+
+def test_linked_folders_belong_to_it_and_no_file_is_left_out_in_silence(tmp_path):
+    big, root = write_folder(tmp_path / "big"), write_folder(tmp_path / "mine", names=["a1", "a2"])
+    for part in ("images", "masks"):
+        (root / part / "city").symlink_to(big / part, target_is_directory=True)
+        (root / part / "city" / "back").symlink_to(root / part, target_is_directory=True)  # no way out of this circle
+    assert sorted(names(Folder(root)) + names(Folder(root, "val"))) == sorted(["a1", "a2", *(f"city/{x}" for x in OWN)])
+    assert len(find_images([root / "images"])) == 12
+    (root / "masks" / "a1.png").rename(root / "masks" / "a1.npy")
+    (root / "masks" / "a2.json").touch()
+    (root / "masks" / "a2.PNG").write_bytes((root / "masks" / "a2.png").read_bytes())
+    found = check_dataset("folder", root, progress=False)
+    assert len(found.faults) == 2 and "a1.npy: masks are read from PNG only" in found.faults[1]
+    assert "masks of one name" in found.faults[0] and "a2.json (1 in all)" in found.notes[0]
+    (root / "images" / "city" / "b.heic").touch()
+    with pytest.warns(UserWarning, match="b.heic .1 in all"):
+        find_images([root / "images"])
 
 
 def test_the_split_depends_on_names_and_seed_alone(tmp_path):
@@ -170,6 +300,57 @@ def test_any_experiment_trains_on_a_folder_remembers_its_classes_and_writes_noth
 
 
 # faults
+
+
+def test_a_command_converts_all_images_and_keeps_originals_and_their_range(places, capsys):
+    root = write_folder(places / "my data")
+    for name in OWN[1:]:  # 12 bits in 16
+        deep = layouts.draw_image(name)[..., 0].astype(np.uint16) * 16
+        layouts.save_image(root / "images" / f"{name}.tif", deep)
+        (root / "images" / f"{name}.png").unlink()
+    before = {path: path.read_bytes() for path in root.rglob("*.tif")}
+    assert main(["data", "check", "folder", "--root", str(root), "--quiet"]) == 1
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("python "))
+    assert main([*shlex.split(line)[3:], "--quiet"]) == 0 and "--bits 12" in capsys.readouterr().out
+    assert before == {path: path.read_bytes() for path in root.rglob("*.tif")}
+    command = ["data", "check", "folder", "--root", str(root), "--quiet", "--set", "images=images_rgb"]
+    assert main(command) == 0, capsys.readouterr().out
+    for dataset in (Folder(root, split, images="images_rgb") for split in ("train", "val")):
+        for name, (image, _) in zip(names(dataset), dataset, strict=True):
+            drawn = torch.from_numpy(layouts.draw_image(name)).permute(2, 0, 1).int()
+            assert (image.int() - (drawn if name == OWN[0] else drawn[:1])).abs().max() <= 1
+    assert main(shlex.split(line)[3:]) == 1 and "name a new folder" in capsys.readouterr().err
+    assert main(["predict", "enet_camvid", str(next(iter(before)))]) == 1  # in the dark
+    assert "python -m nnti convert" in capsys.readouterr().err
+
+
+def test_masks_of_colours_with_a_list_of_names_are_told_to_have_a_table(tmp_path):
+    root = write_folder(tmp_path, "colours")
+    (root / "classes.txt").write_text("ground\ntree\ncar\n")
+    (root / "colours.csv").rename(root / "kept")
+    faults = check_dataset("folder", root, progress=False).faults
+    assert all("the colours (0, 0, 0), " in fault and "write a colours.csv instead of" in fault for fault in faults)
+    (root / "kept").rename(root / "colours.csv")
+    assert len(faults) == len(OWN) and check_dataset("folder", root, progress=False).faults == []
+
+
+def test_backslashes_of_windows_are_no_line_breaks(places, capsys):
+    for arguments in (r'{"root": "C:\data\my"}', r'{"root": "D:\new\train"}'):
+        assert main(["train", "enet_folder", "--quiet", "--set", f"dataset_arguments={arguments}"]) == 1
+        shown = capsys.readouterr().err
+        assert "backslash" in shown and "slashes, as in" in shown and "\new" not in shown[:-1].replace("\n", "")
+    write_folder(places / "D:" / "new" / "train")
+    assert main(["data", "check", "folder", "--root", "D:/new/train", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_names_of_classes_are_read_or_refused_in_any_encoding(tmp_path, encoding):
+    root = write_folder(tmp_path)
+    (root / "classes.txt").write_bytes("Straße\r\nBäume\r\nAuto\r\n".encode(encoding))
+    if encoding in ("cp1252", "utf-16-le"):
+        assert "classes.txt is not UTF-8 text" in fault_of(root) and "Save it as UTF-8" in fault_of(root)
+    else:
+        assert Folder(root).class_names == ("Straße", "Bäume", "Auto")
 
 
 def test_all_faults_of_pairing_are_told_at_once(tmp_path):

@@ -3,15 +3,18 @@
 Files of data sets are read strictly, because anything unexpected means damage; users' own photos leniently.
 """
 
+import codecs
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from nnti.errors import DataError, denied
 from nnti.progress import progress_bar
@@ -19,6 +22,10 @@ from nnti.progress import progress_bar
 # files in a folder that count as images
 IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 IGNORE_INDEX = 255  # the label of void pixels in every data set, whatever the files use
+MOST_THREADS = 8  # that read files: more would crowd a network drive
+BANDS, EXTRA_SAMPLES = 277, 338  # TIFF's tags of the number of bands, and of what those beyond RGB are
+DEPTH = 16  # bits
+NOTED = 3  # names that are shown of what was passed over
 
 
 class FilePairs(Sequence[tuple[Path, Path]]):
@@ -60,6 +67,10 @@ class SegmentationDataset(torch.utils.data.Dataset):
 
     Subclasses give the (image, label) paths and, where the stored label values are not the class numbers, override
     `read_label`. `files` is that list; another one can be assigned, for example a part of it.
+
+    Attributes:
+        label_values, void_value: what the files hold for each class, and for void.
+        notes: what was passed over, a text each.
     """
 
     name = ""  # key in `nnti.data.DATASETS`
@@ -70,11 +81,15 @@ class SegmentationDataset(torch.utils.data.Dataset):
     decoded = None  # a copy of all samples; see `nnti.data.attach_cache`
     encoding = ""  # what `read_label` depends on besides the files; a decoded copy is renewed when it changes
     arguments: Sequence[str] = ()  # what an experiment's `dataset_arguments` may hold
+    void_value = IGNORE_INDEX
+    notes: Sequence[str] = ()
+    one_class_advice = "Restore the label files, or take another split"
 
     def __init__(self, root: Path, split: str, files: Iterable[tuple[str | Path, str | Path]]):
         self.root, self.split, self.files = Path(root), split, files
         if not self.files:
             raise DataError(f"{self.title}: split '{split}' in {root} is empty; check its list file")
+        self.label_values = list(range(self.num_classes))
 
     @property
     def files(self) -> FilePairs:
@@ -84,7 +99,7 @@ class SegmentationDataset(torch.utils.data.Dataset):
     @files.setter
     def files(self, pairs: Iterable[tuple[str | Path, str | Path]]) -> None:
         self._files = pairs if isinstance(pairs, FilePairs) else FilePairs(pairs)
-        self.decoded = None  # it belonged to the old list
+        self.decoded = self.counted = None  # they belonged to the old list
 
     @property
     def num_classes(self) -> int:
@@ -127,6 +142,9 @@ class SegmentationDataset(torch.utils.data.Dataset):
         """Read one label file as class numbers: uint8 (H, W)."""
         return torch.from_numpy(read_index_png(path))
 
+    def check_together(self, labels: Sequence[Path]) -> None:
+        """Raise DataError if label files contradict each other, which none of them shows alone."""
+
     def check_label(self, label: torch.Tensor, path: Path) -> None:
         """Raise DataError, naming the file, if a label is neither a class nor void."""
         values = torch.bincount(label.flatten(), minlength=256).nonzero().flatten().tolist()
@@ -151,14 +169,46 @@ def check_sizes(image: torch.Tensor, label: torch.Tensor, image_path: Path, labe
 def read_list(path: Path) -> list[str]:
     """Read a list file (UTF-8): one entry a line, in order; blank lines, spaces at the ends and CRLF do not matter."""
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        content = Path(path).read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it holds zero bytes, as UTF-16 does")
     except FileNotFoundError:
         raise DataError(f"the list {path} is missing; unpack the data set again") from None
     except PermissionError:
         raise denied(path) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the list {path} cannot be read ({error}); copy it again, or save it as UTF-8") from error
-    return [line.strip() for line in lines if line.strip()]
+    except OSError as error:
+        raise DataError(f"the list {path} cannot be read ({error}); copy it again") from error
+    except ValueError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text ({error}). Save it as UTF-8: in an editor under Save as, Encoding; in Excel as "
+            "CSV UTF-8"
+        ) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def files_below(folder: str | Path, above: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the paths of all files below a folder and in linked folders, sorted, without hidden ones.
+
+    `above`: the folders around this one; a link back to one of them is not followed.
+    """
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        seen = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in seen:
+        if entry.is_dir():
+            yield from files_below(entry.path, (*above, real))
+        else:
+            yield entry.path
+
+
+def passed_over(names: Sequence[str], why: str) -> list[str]:
+    """Return a text that names and counts what was passed over; nothing if that is nothing."""
+    shown = ", ".join(names[:NOTED]) + ", …" * (len(names) > NOTED)
+    return [f"passed over, {why}: {shown} ({len(names)} in all)"] if names else []
 
 
 def check_choice(what: str, choice: str, choices: Iterable[str]) -> None:
@@ -212,13 +262,28 @@ def evenly_spread(length: int, limit: int | None) -> list[int]:
 def class_frequencies(dataset: SegmentationDataset, limit: int | None = None, progress: bool = True) -> np.ndarray:
     """Count the pixels of each class: int64 (num_classes,), void excluded.
 
-    Reads labels only. `limit`: count only this many images, spread evenly over the split.
+    Reads labels only, and all of them only once. `limit`: count only this many images, spread evenly over the split.
     """
-    counts = torch.zeros(256, dtype=torch.int64)
+    if limit is None and dataset.counted is not None:
+        return dataset.counted[: dataset.num_classes]
+    counts, indices = np.zeros(256, np.int64), evenly_spread(len(dataset), limit)
     title = f"{dataset.title} {dataset.split}: class frequencies"
-    for index in progress_bar(evenly_spread(len(dataset), limit), desc=title, disable=not progress):
-        counts += torch.bincount(dataset.label(index).flatten(), minlength=256)
-    return counts[: dataset.num_classes].numpy()
+    with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
+        found = pool.map(lambda index: count_values(dataset.label(index)), indices)
+        for one in progress_bar(found, total=len(indices), desc=title, disable=not progress):
+            counts += one
+    if limit is None:
+        dataset.counted = counts
+    return counts[: dataset.num_classes]
+
+
+def count_values(label: torch.Tensor) -> np.ndarray:
+    """Count the pixels of each value of a label: int64 (256,)."""
+    return torch.bincount(label.flatten(), minlength=256).numpy()
+
+
+class Convertible(DataError):
+    """An image is not an upright one of 8-bit RGB, as which `nnti.data.convert` writes it."""
 
 
 def read_image(path: Path) -> torch.Tensor:
@@ -227,43 +292,71 @@ def read_image(path: Path) -> torch.Tensor:
     Raises DataError for an ambiguous image: a mode other than 8-bit RGB, or an EXIF orientation, which viewers apply to
     the image while its label stays as it is.
     """
-    image = _open(path)
+    image = open_image(path)
     if image.mode != "RGB":
-        raise DataError(
+        largest_number(image, path)  # refuses what cannot be converted
+        raise Convertible(
             f"{path} has mode {image.mode}, not 8-bit RGB. Restore the original, or convert the images to RGB in a "
-            "new folder"
+            "new folder: python -m nnti convert IMAGES NEW_FOLDER"
         )
     turned = image.getexif().get(ExifTags.Base.Orientation, 1)
     if turned not in (0, 1):
-        raise DataError(
+        raise Convertible(
             f"{path} has the EXIF orientation {turned}: viewers turn it, but not its label. Save it upright, without "
-            "EXIF, in a new folder, and check that its label fits"
+            "EXIF, in a new folder (python -m nnti convert IMAGES NEW_FOLDER), and check that its label fits"
         )
     return _tensor(image)
 
 
-def read_photo(path: Path) -> torch.Tensor:
+def read_photo(path: Path, bits: int | None = None) -> torch.Tensor:
     """Read any picture as a viewer shows it: a uint8 tensor (3, H, W), RGB.
 
     It is turned upright, 16 bits become 8, and transparent parts are shown on white.
+
+    `bits`: how many of the 16 the picture uses, as cameras do that measure 10 to 14; None: all, and a picture that is
+    nearly black then is a DataError.
     """
-    image = ImageOps.exif_transpose(_open(path))
-    if image.mode[0] in "IF":  # 16-bit grey, 32-bit integers, floating point
-        values = np.array(image)
-        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-            raise DataError(f"{path} holds numbers that are not 8 or 16-bit colours; save it as 8-bit RGB")
-        image = Image.fromarray(np.rint(values / 257).astype(np.uint8))  # 65535 / 257 = 255
+    opened = open_image(path)
+    image = ImageOps.exif_transpose(opened)
+    if opened.format == "TIFF" and image.mode == "RGBA" and EXTRA_SAMPLES not in opened.tag_v2:
+        image = Image.merge("RGB", image.split()[:3])  # the fourth band, infrared perhaps, is not said to be opacity
+    if (largest := largest_number(image, path)) is not None:
+        if bits is None and 255 < largest < 1 << DEPTH - 2:
+            raise DataError(
+                f"{path} has 16 bits, and no value above {largest}: it would be nearly black. Convert it, and others "
+                "of its kind, as for training: python -m nnti convert FOLDER NEW_FOLDER"
+            )
+        image = Image.fromarray(np.rint(np.array(image) / (((1 << (bits or DEPTH)) - 1) / 255)).astype(np.uint8))
     if image.has_transparency_data:
         paint = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", paint.size, "white"), paint)
     return _tensor(image.convert("RGB"))
 
 
+def largest_number(image: Image.Image, path: Path) -> int | None:
+    """Return the largest value of a picture of 16-bit numbers, None for other modes; DataError for other numbers."""
+    if image.mode[0] not in "IF":  # 16-bit grey, 32-bit integers, floating point
+        return None
+    values = np.array(image)
+    if image.mode == "F" or values.min() < 0 or values.max() >= 1 << DEPTH:
+        raise DataError(f"{path} holds numbers that are not 8 or 16-bit colours; save it as 8-bit RGB")
+    return int(values.max())
+
+
+class ColourPicture(DataError):
+    """A label file is a colour picture."""
+
+
 def read_index_png(path: Path) -> np.ndarray:
-    """Read the indices of a palette, grey 8-bit or black-and-white PNG, uint8 (H, W), whatever its colours."""
+    """Read the indices of a palette, grey or black-and-white PNG, uint8 (H, W), whatever its colours."""
     image = _open_png(path)
+    if image.mode in ("I", "I;16"):  # some tools write small numbers with 16 bits
+        values = np.array(image)
+        if values.max() > IGNORE_INDEX:
+            raise DataError(f"{path} holds values up to {values.max()}; classes are 0 to 254, and 255 is void")
+        return values.astype(np.uint8)
     if image.mode not in ("P", "L", "1"):
-        raise DataError(
+        raise ColourPicture(
             f"{path} has mode {image.mode}; a label file is a palette (P) or grey (L) 8-bit PNG of class numbers. "
             "Was it saved as a colour picture? Restore the original file"
         )
@@ -306,7 +399,7 @@ def _tensor(image: Image.Image) -> torch.Tensor:
 
 
 def _open_png(path: Path) -> Image.Image:
-    image = _open(path)
+    image = open_image(path)
     if image.format != "PNG":
         raise DataError(
             f"{path} is a {image.format} inside, whatever its name; other formats than PNG may change label values "
@@ -315,14 +408,44 @@ def _open_png(path: Path) -> Image.Image:
     return image
 
 
-def _open(path: Path) -> Image.Image:
+def too_large(path: Path, error: Image.DecompressionBombError) -> DataError:
+    """Return the error for a picture that has more pixels than Pillow reads."""
+    size = str(error).partition(", could be")[0]  # a decompression bomb, Pillow means
+    return DataError(f"{path} is too large to be read ({size}): cut it, and its mask if it has one, into tiles")
+
+
+def _bands(path: Path) -> int | None:
+    """Return the number of a TIFF's bands; None for what is no TIFF."""
+    with suppress(OSError, SyntaxError, KeyError, TypeError), open(path, "rb") as file:
+        head = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(head.next)
+        head.load(file)
+        return head[BANDS]
+    return None
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open and decode a picture; raise DataError, naming the file and the fix, if that is impossible."""
     try:
         with Image.open(path) as image:
+            deep = any(f";{DEPTH}" in str(tile) for tile in image.tile)
             image.load()
+            if deep and image.mode == "RGB" and max(high for _, high in image.getextrema()) < 1 << 6:
+                raise DataError(
+                    f"{path} has 16 bits a colour and uses no more than 14, so that it would be nearly black. Scale it "
+                    "to 8-bit RGB with the program that it comes from"
+                )
             return image
     except FileNotFoundError:
         raise DataError(f"{path} is missing; unpack the data set again, or remove the name from its list") from None
     except PermissionError:
         raise denied(path) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise too_large(path, error) from None
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, UnidentifiedImageError) and (bands := _bands(path)):
+            raise DataError(
+                f"{path} is a TIFF of {bands} band{'s' * (bands > 1)} that Pillow cannot read. Save three of them as "
+                "8-bit RGB, with the program that it comes from"
+            ) from None
         raise DataError(f"{path} cannot be read ({error}); half copied? Copy or download it again") from error

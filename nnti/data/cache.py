@@ -2,7 +2,8 @@
 
 Decoding an image takes many times longer than cutting a crop out of its pixels. The copy is written once and read by
 all workers and all runs. For each sample the file holds the image, uint8 (3, H, W), then the label, uint8 (H, W);
-after the last one, all heights and widths, int64 (2, N), and a digest of the sources (32 bytes).
+after the last one, all heights and widths, int64 (2, N), the pixels of each label value, int64 (256,), and a digest of
+the sources (32 bytes).
 """
 
 import hashlib
@@ -19,13 +20,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
-from nnti.data.base import SegmentationDataset, check_choice, evenly_spread
+from nnti.data.base import SegmentationDataset, check_choice, count_values, evenly_spread
 from nnti.errors import DataError
 from nnti.folders import cache_dir
 from nnti.progress import progress_bar, write_line
 
 CACHES = ("auto", "none", "ram", "disk")
-FORMAT = 2  # increase it when the file format changes, or what `read_label` returns
+FORMAT = 3  # increase it when the file format changes, or what `read_label` returns
 SHARE_OF_DISK = 0.5  # 'auto' leaves half of the free disk space …
 SHARE_OF_MEMORY = 0.4  # … and more than half of the free memory to others
 PROBED = 16  # labels whose sizes are used to estimate the total
@@ -39,10 +40,11 @@ class Decoded:
 
     Attributes:
         path: the file, or the name of the piece of memory. kind: "disk" or "ram".
+        sizes: int64 (2, N). counts: pixels of each label value, int64 (256,).
     """
 
-    def __init__(self, path: Path, kind: str, sizes: np.ndarray, owned: BinaryIO | None = None):
-        self.path, self.kind, self.sizes = path, kind, sizes
+    def __init__(self, path: Path, kind: str, sizes: np.ndarray, counts: np.ndarray, owned: BinaryIO | None = None):
+        self.path, self.kind, self.sizes, self.counts = path, kind, sizes, counts
         self.ends = np.cumsum(4 * sizes[0] * sizes[1])
         self._owned = owned  # keeps the memory alive
         self._pixels: np.ndarray | None = None
@@ -81,6 +83,8 @@ def attach_cache(dataset: SegmentationDataset, mode: str = "auto", *, build: boo
             write_line(f"{dataset.title} {dataset.split}: cache '{kind}' ({reason})")
         if kind != "none":
             dataset.decoded = _build(dataset, kind, path, digest, progress, optional=mode == "auto")
+    if dataset.decoded is not None:
+        dataset.counted = dataset.decoded.counts
     return dataset.cache
 
 
@@ -121,36 +125,37 @@ def _build_file(dataset: SegmentationDataset, path: Path, digest: bytes, progres
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
-            sizes = _write_samples(dataset, file, progress)
-            file.write(sizes.tobytes() + digest)
+            sizes, counts = _write_samples(dataset, file, progress)
+            file.write(sizes.tobytes() + counts.tobytes() + digest)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    return Decoded(path, "disk", sizes)
+    return Decoded(path, "disk", sizes, counts)
 
 
 def _build_in_memory(dataset: SegmentationDataset, progress: bool) -> Decoded:
     if not hasattr(os, "memfd_create"):
         raise DataError("cache='ram' needs Linux; set cache='disk', which is read from memory too once it is warm")
     file = os.fdopen(os.memfd_create("nnti-decoded"), "wb")
-    sizes = _write_samples(dataset, file, progress)
+    sizes, counts = _write_samples(dataset, file, progress)
     file.flush()
-    return Decoded(Path(f"/proc/{os.getpid()}/fd/{file.fileno()}"), "ram", sizes, owned=file)
+    return Decoded(Path(f"/proc/{os.getpid()}/fd/{file.fileno()}"), "ram", sizes, counts, owned=file)
 
 
-def _write_samples(dataset: SegmentationDataset, file: BinaryIO, progress: bool) -> np.ndarray:
-    """Append all samples in order; return their heights and widths, int64 (2, N)."""
-    sizes = np.empty((2, len(dataset)), dtype=np.int64)
+def _write_samples(dataset: SegmentationDataset, file: BinaryIO, progress: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Append all samples in order; return their sizes and the pixels of each label value, as `Decoded` has them."""
+    sizes, counts = np.empty((2, len(dataset)), dtype=np.int64), np.zeros(256, np.int64)
     title = f"{dataset.title} {dataset.split}: decoding once"
     with progress_bar(total=len(dataset), desc=title, unit="img", disable=not progress) as bar:
         for index, (image, label) in enumerate(_in_order(dataset)):
             file.write(image.contiguous().numpy())
             file.write(label.contiguous().numpy())
             sizes[:, index] = label.shape
+            counts += count_values(label)
             bar.update()
-    return sizes
+    return sizes, counts
 
 
 def _in_order(dataset: SegmentationDataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -165,13 +170,14 @@ def _open(path: Path, count: int, digest: bytes) -> Decoded | None:
     """Return a file's samples; None if it is missing, incomplete or out of date."""
     try:
         with open(path, "rb") as file:
-            pixels = file.seek(-(16 * count + len(digest)), os.SEEK_END)
+            pixels = file.seek(-(16 * count + 8 * 256 + len(digest)), os.SEEK_END)
             sizes = np.frombuffer(file.read(16 * count), dtype=np.int64).reshape(2, count)
+            counts = np.frombuffer(file.read(8 * 256), dtype=np.int64)
             if file.read() != digest:
                 return None
     except (OSError, ValueError):
         return None
-    decoded = Decoded(path, "disk", sizes)
+    decoded = Decoded(path, "disk", sizes, counts)
     return decoded if decoded.ends[-1] == pixels else None
 
 

@@ -1,8 +1,9 @@
-"""Read every file of a data set and report every fault at once."""
+"""Read every file of a data set and report every fault at once; tell whether its labels can train and measure."""
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +11,13 @@ from typing import Any
 
 import torch
 
-from nnti.data import DATASETS, MINIATURES, DataError, SegmentationDataset, load_dataset
-from nnti.data.base import check_choice, check_sizes, read_image
+from nnti.data import DATASETS, MINIATURES, DataError, SegmentationDataset, class_frequencies, load_dataset
+from nnti.data.base import IGNORE_INDEX, MOST_THREADS, Convertible, check_choice, check_sizes, read_image
 from nnti.errors import FaultyFiles
 from nnti.progress import progress_bar
 
 NEEDED = ("train", "val")
 HELD_OUT = ("val", "test")  # an image shared with `train` would make every result look better
-MOST_THREADS = 8  # more would crowd a network drive
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Checked:
         title: the data set's. samples: {split: number of images}.
         absent: {split: reason} of the missing splits. faults: one text each.
         unseen: classes without a pixel in the labels of `train`; empty if there are faults.
+        notes: what was passed over. convert: the folder of the user's images, if `nnti.data.convert` can help them.
     """
 
     title: str
@@ -35,6 +36,8 @@ class Checked:
     absent: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    convert: Path | None = None
 
 
 def check_dataset(
@@ -63,15 +66,70 @@ def check_dataset(
         raise DataError("\n".join(found.faults))
     found.title = next(iter(opened.values())).title
     found.samples = {split: len(dataset) for split, dataset in opened.items()}
-    seen, digests = set(), {}
-    for image, faults, classes, digest in _inspected(opened, progress):
-        found.faults += faults
-        seen |= classes
+    found.notes = list(dict.fromkeys(note for dataset in opened.values() for note in dataset.notes))
+    seen, digests = {split: set() for split in opened}, {}
+    for image, split, faults, classes, digest in _inspected(opened, progress):
+        found.faults += map(str, faults)
+        seen[split] |= classes
         digests[image] = digest
+        if any(isinstance(fault, Convertible) for fault in faults):
+            found.convert = getattr(opened[split], "images", None)
     found.faults += _shared(opened, digests)
-    if "train" in opened and not found.faults:  # unreadable files may hold any class
-        found.unseen = [name for number, name in enumerate(opened["train"].class_names) if number not in seen]
+    labels = list(dict.fromkeys(label for split in NEEDED if split in opened for _, label in opened[split].files))
+    together: list[DataError] = []
+    _noted(together, next(iter(opened.values())).check_together, labels)
+    found.faults += map(str, together)
+    if set(NEEDED) <= set(opened) and not found.faults:  # unreadable files may hold any class
+        found.faults += _degenerate(opened["train"], opened["val"], *(seen[split] for split in NEEDED))
+    if "train" in opened and not found.faults:
+        found.unseen = [name for number, name in enumerate(opened["train"].class_names) if number not in seen["train"]]
     return found
+
+
+def check_labels(train: SegmentationDataset, val: SegmentationDataset, progress: bool = True) -> None:
+    """Raise DataError if these labels cannot train a network or measure it; warn of what is passed over.
+
+    All labels are counted once, which costs nothing where there is a decoded copy.
+    """
+    train.check_together([label for dataset in (train, val) for _, label in dataset.files])
+    learned, measured = (set(class_frequencies(data, progress=progress).nonzero()[0].tolist()) for data in (train, val))
+    faults = list(_degenerate(train, val, learned, measured))
+    if faults:
+        raise DataError("\n".join(faults))
+    unseen = [train.class_names[number] for number in sorted(measured - learned)]
+    if unseen:
+        warnings.warn(
+            f"never in the labels of '{train.split}', but in '{val.split}': {', '.join(unseen)}", stacklevel=2
+        )
+    for note in train.notes:
+        warnings.warn(note, stacklevel=2)
+
+
+def check_measurable(dataset: SegmentationDataset) -> None:
+    """Raise DataError if all labels are void; it reads labels until one is not."""
+    if all(bool((dataset.label(index) == IGNORE_INDEX).all()) for index in range(len(dataset))):
+        raise DataError(_all_void(dataset))
+
+
+def _degenerate(
+    train: SegmentationDataset, val: SegmentationDataset, learned: Collection[int], measured: Collection[int]
+) -> Iterator[str]:
+    """Yield why a training would mean nothing, given the class numbers that occur in the labels of both splits."""
+    if len(learned) < 2:
+        only = ", ".join(f"one class only, {train.class_names[number]}" for number in learned) or "no class"
+        yield (
+            f"the labels of '{train.split}' in {train.root} hold {only}, beside void: a network needs two classes to "
+            f"tell apart. {train.one_class_advice}"
+        )
+    if not measured:
+        yield _all_void(val)
+
+
+def _all_void(dataset: SegmentationDataset) -> str:
+    return (
+        f"all labels of '{dataset.split}' in {dataset.root} are void, so nothing can be measured on them: take another "
+        "split (--split in evaluate, val_split in a training), or add labels"
+    )
 
 
 def _in_one_line(error: DataError) -> str:
@@ -99,33 +157,32 @@ def _shared(opened: dict[str, SegmentationDataset], digests: dict[Path, bytes | 
 
 
 def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterator[tuple]:
-    """Yield (image file, faults, classes in its label if it is an image of `train`, digest) for every pair of files."""
+    """Yield (image file, its split, faults, values in its label, digest) for every pair of files."""
     tasks = {pair: (dataset, split) for split, dataset in reversed(opened.items()) for pair in dataset.files}
     with ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1)) as pool:
         found = pool.map(_inspect, tasks.items())
         yield from progress_bar(found, total=len(tasks), unit="img", desc="checking", disable=not progress)
 
 
-def _inspect(task: tuple) -> tuple[Path, list[str], set[int], bytes | None]:
+def _inspect(task: tuple) -> tuple[Path, str, list[DataError], set[int], bytes | None]:
     """Read an image and its label; a fault in one does not hide a fault in the other."""
     (image_path, label_path), (dataset, split) = task
-    faults: list[str] = []
+    faults: list[DataError] = []
     image = _noted(faults, read_image, image_path)
     label = _noted(faults, dataset.read_label, label_path)
     if label is not None:
         _noted(faults, dataset.check_label, label, label_path)
         if image is not None:
             _noted(faults, check_sizes, image, label, image_path, label_path)
-    learned = label is not None and split == "train"
-    classes = set(label.flatten().bincount().nonzero().flatten().tolist()) if learned else set()
+    values = set() if label is None else set(label.flatten().bincount().nonzero().flatten().tolist())
     digest = None if image is None else hashlib.blake2b(image.permute(1, 2, 0).numpy(), digest_size=16).digest()
-    return image_path, faults, classes, digest
+    return image_path, split, faults, values - {IGNORE_INDEX}, digest
 
 
-def _noted(faults: list[str], read: Callable, *arguments) -> torch.Tensor | None:
+def _noted(faults: list[DataError], read: Callable, *arguments) -> torch.Tensor | None:
     """Call `read`; after a DataError, add it to `faults` and return None."""
     try:
         return read(*arguments)
     except DataError as error:
-        faults.append(str(error))
+        faults.append(error)
         return None

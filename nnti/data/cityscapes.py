@@ -13,7 +13,7 @@ import torch
 from cityscapesscripts.helpers.labels import labels as LABELS
 from numpy.typing import ArrayLike
 
-from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, find_root, read_index_png
+from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, find_root, passed_over, read_index_png
 from nnti.errors import DataError, permissions_explained
 from nnti.folders import data_roots
 
@@ -94,7 +94,11 @@ class Cityscapes(SegmentationDataset):
         folder = find_split(IMAGES, SPLITS[split][0][1], root).parent.parent
         if (folder / "miniature.json").exists():
             self.title = "Cityscapes miniature (drawn)"
-        super().__init__(folder, split, [pair for part in SPLITS[split] for pair in _pairs(*part, root)])
+        notes: list[str] = []
+        super().__init__(folder, split, [pair for part in SPLITS[split] for pair in _pairs(*part, root, notes)])
+        self.notes = notes
+        if self.files[0][1].stem.endswith("_labelIds"):
+            self.label_values, self.void_value = _TO_LABEL_IDS[: len(_CLASSES)].tolist(), 0
 
     def read_label(self, path: Path) -> torch.Tensor:
         """Read one file of label ids, or of train ids, as class numbers: uint8 (H, W)."""
@@ -117,8 +121,11 @@ def find_split(part: str, folder: str, root: str | Path | None = None) -> Path:
     return find_root(f"Cityscapes: {part}/{folder}", data_roots(root), layouts, (folder,), fix) / folder
 
 
-def _pairs(part: str, split: str, root: str | Path | None) -> list[tuple[str, str]]:
-    """Return the (image, label) files of one part of a split; raise DataError if images have no label."""
+def _pairs(part: str, split: str, root: str | Path | None, notes: list[str]) -> list[tuple[str, str]]:
+    """Return the (image, label) files of one part of a split; raise DataError if images have no label.
+
+    Labels without image, and the few images that a release left out, are added to `notes`.
+    """
     pictures, folder = find_split(IMAGES, split, root), find_split(part, split, root)
     images, labels = _listing(pictures, IMAGES), _listing(folder, part)
     if not images:
@@ -132,6 +139,8 @@ def _pairs(part: str, split: str, root: str | Path | None) -> list[tuple[str, st
             f"{', '.join(bare[:3])}{', …' * (len(bare) > 3)}. Unpack {archive} again, or remove these images"
             + (FIX_TEST if split == "test" else "")
         )
+    for one, other, there, lacking in ((images, labels, folder, "label"), (labels, images, pictures, "image")):
+        notes += passed_over(sorted("/".join(name) for name in one.keys() - other.keys()), f"no {lacking} in {there}")
     return pairs
 
 

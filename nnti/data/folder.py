@@ -6,6 +6,9 @@ my_data/
   classes.txt                        for values: a name per line, for 0, 1, 2, …
   colours.csv                        for colours: name,red,green,blue
   train.txt  val.txt                 optional: the names of each split, without endings
+
+An export of CVAT, or another one in VOC's layout, brings its own: labelmap.txt for the colours, and the lists in
+ImageSets/Segmentation/.
 """
 
 import difflib
@@ -19,14 +22,16 @@ from typing import Any
 
 import torch
 
-from nnti.data.base import IGNORE_INDEX, IMAGE_ENDINGS, SegmentationDataset, exists, read_list
+from nnti.data.base import IMAGE_ENDINGS, SegmentationDataset, exists, files_below, passed_over, read_list
 from nnti.data.masks import ColourMasks, IndexMasks, describe_mask, read_colours
-from nnti.errors import DataError, FaultyFiles, permissions_explained, reraise
+from nnti.errors import DataError, FaultyFiles, permissions_explained
 from nnti.folders import data_roots
 
 VAL_SHARE, SEED = 0.2, 0
 SAMPLES = 4  # masks that are read when a folder is opened
 LISTED = 50  # faults of one kind that are listed
+EXPORTED = Path("ImageSets/Segmentation")  # where exports have their lists
+SUBSETS = {"train": "train", "val": "val", "validation": "val"}  # name of a list, as exporters write it → split
 
 
 class Folder(SegmentationDataset):
@@ -42,7 +47,8 @@ class Folder(SegmentationDataset):
         images, masks: the two folders below the root.
         classes: names for the values 0, 1, …; None: classes.txt. The name `void` marks a value that is no class.
         colours: a list of (name, red, green, blue), {name: (r, g, b)} or a DataFrame with these columns; None:
-            colours.csv, if it is there. Rows named `void` are no class.
+            colours.csv if it is there, or labelmap.txt if there is no classes.txt. Rows named `void` are no class.
+            False: masks are read by values, and palettes may differ from mask to mask.
         void: a value, or several, that are no class, for masks of values; None: 255.
         val_share: share of the images in "val", at least one. seed: of the split. Not used if there are lists.
 
@@ -73,32 +79,41 @@ class Folder(SegmentationDataset):
                 f"a folder has the splits train and val, not '{split}': set train_split=train, val_split=val"
             )
         folder = _find(root, images, masks)
-        self.title, self._images = folder.resolve().name, folder / images
-        pairs, faults = _pairs(folder / images, folder / masks)
+        self.title, self.images = folder.resolve().name, folder / images
+        pairs, faults, notes = _pairs(folder / images, folder / masks)
         try:
             self._masks = _encoding(folder, [Path(mask) for _, mask in pairs.values()], classes, colours, void)
-            names, wrong = _split(folder, list(pairs), split, val_share, seed)
+            names, wrong, more = _split(folder, list(pairs), split, val_share, seed)
         except DataError as error:
             raise FaultyFiles([*faults, str(error)]) from None
         self.class_names, self.palette = self._masks.names, self._masks.palette
         self.void_color, self.encoding = self._masks.void_color, str(self._masks)
-        if isinstance(self._masks, IndexMasks):
-            self.label_values, self.void_value = self._masks.classes, (self._masks.void or [IGNORE_INDEX])[0]
         super().__init__(folder, split, [pairs[name] for name in names])
+        self.label_values, self.void_value = self._masks.values, self._masks.void_value
+        self.one_class_advice, self.notes = self._masks.one_class_advice, [*notes, *more]
         if faults or wrong:
             raise FaultyFiles([*faults, *wrong], self)
 
     def image_name(self, path: Path) -> str:
         """Return the path below images/ without the ending: the name of an image in lists and results."""
-        return _name(os.path.relpath(path, self._images))
+        return _name(os.path.relpath(path, self.images))
 
     def read_label(self, path: Path) -> torch.Tensor:
         """Read a mask as class numbers, uint8 (H, W); raise DataError for unknown values and colours."""
         return torch.from_numpy(self._masks.read(path))
 
+    def check_together(self, labels: Sequence[Path]) -> None:
+        """Raise DataError where masks of values have palettes that contradict each other."""
+        self._masks.check_together(labels)
+
 
 def _find(root: str | Path, images: str, masks: str) -> Path:
     """Return the root that holds both folders; raise DataError with the places searched and the fix."""
+    if re.search(r"[\x00-\x1f]", str(root)):
+        raise DataError(
+            f"root={str(root)!r} holds a line break or tab, which a backslash before a letter means in text. Write "
+            "slashes, as in D:/new/train; they are right on Windows too"
+        )
     places = list(dict.fromkeys(base / Path(root).expanduser() for base in (Path.cwd(), *data_roots())))
     place = next(filter(exists, places), None)
     if place is None:
@@ -117,19 +132,23 @@ def _find(root: str | Path, images: str, masks: str) -> Path:
     return place
 
 
-def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Return {name: (image, mask)} sorted by name, and the faults of the other files."""
-    pictures, others, doubled = {}, {}, []
+def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[str, str]], list[str], list[str]]:
+    """Return {name: (image, mask)} sorted by name, the faults of the other files, and notes on those passed over."""
+    pictures, drawn, others, doubled = {}, {}, {}, []
     for name, path in _files(images):
         if _ending(path) not in IMAGE_ENDINGS:
             others[name] = path
         elif pictures.setdefault(name, path) != path:
             doubled.append(f"{pictures[name]} and {path} are images of one name; remove or rename one of them")
-    drawn, unread = {}, {}
+    unread = {}
     for name, path in _files(masks):
-        (drawn if _ending(path) == ".png" else unread)[name] = path
-    lossy = [path for path in unread.values() if _ending(path) in IMAGE_ENDINGS]
-    bare = [name for name in pictures if name not in drawn and name not in unread]
+        if _ending(path) != ".png":
+            unread[name] = path
+        elif drawn.setdefault(name, path) != path:
+            doubled.append(f"{drawn[name]} and {path} are masks of one name; remove or rename one of them")
+    bare = [name for name in pictures if name not in drawn]
+    lossy = {name: path for name, path in unread.items() if name in bare or _ending(path) in IMAGE_ENDINGS}
+    bare = [name for name in bare if name not in lossy]
     spare = [name for name in drawn if name not in pictures]
 
     def of_lossy(path: str) -> str:
@@ -145,12 +164,16 @@ def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[str, str]], list[
         fix = f"save {others[name]} as JPEG or PNG" if name in others else "add the image, or remove the mask"
         return f"{drawn[name]} is a mask without image{_meant(name, bare)}; {fix}"
 
-    faults = [*_told(doubled, str), *_told(lossy, of_lossy), *_told(bare, of_bare), *_told(spare, of_spare)]
+    faults = [*_told(doubled, str), *_told([*lossy.values()], of_lossy)]
+    faults += [*_told(bare, of_bare), *_told(spare, of_spare)]
+    no_images = [os.path.relpath(path, images) for name, path in others.items() if name not in spare]
+    no_masks = [os.path.relpath(path, masks) for name, path in unread.items() if name not in lossy]
+    notes = passed_over(no_images, f"no images in {images}") + passed_over(no_masks, f"no masks in {masks}")
     pairs = {name: (path, drawn[name]) for name, path in pictures.items() if name in drawn}
     if not pairs:
         nothing = f"no image ({' '.join(IMAGE_ENDINGS)}) below {images} has a mask of the same name below {masks}"
         raise FaultyFiles([*faults, nothing])
-    return pairs, faults
+    return pairs, faults, notes
 
 
 def _told(found: list[Any], tell: Callable[[Any], str]) -> list[str]:
@@ -161,12 +184,7 @@ def _told(found: list[Any], tell: Callable[[Any], str]) -> list[str]:
 
 def _files(folder: Path) -> list[tuple[str, str]]:
     """Return (name, path) of all files below a folder, sorted, without hidden ones."""
-    found = []
-    for place, folders, files in os.walk(folder, onerror=reraise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [os.path.join(place, file) for file in files if not file.startswith(".")]
-        found += [(_name(os.path.relpath(path, folder)), path) for path in paths]
-    return sorted(found)
+    return sorted((_name(os.path.relpath(path, folder)), path) for path in files_below(folder))
 
 
 def _name(path: str) -> str:
@@ -189,7 +207,11 @@ def _encoding(
     folder: Path, masks: list[Path], classes: Sequence[str] | None, colours: Any, void: int | Sequence[int] | None
 ) -> IndexMasks | ColourMasks:
     """Return how the masks are read: by colours if there is a colour table, else by values."""
-    table = folder / "colours.csv" if colours is None and exists(folder / "colours.csv") else colours
+    table = None if colours is False else colours
+    if colours is None and exists(folder / "colours.csv"):
+        table = folder / "colours.csv"
+    elif colours is classes is None and exists(folder / "labelmap.txt") and not exists(folder / "classes.txt"):
+        table = folder / "labelmap.txt"
     where = str(table) if isinstance(table, Path) else "colours"
     if table is not None and (classes is not None or void is not None):
         raise DataError(
@@ -210,32 +232,53 @@ def _encoding(
     if not all(type(value) is int and 0 <= value <= 255 for value in values or ()):
         raise DataError(f"void={void!r}: it must be a value from 0 to 255, or a list of such values")
     where = str(names) if isinstance(names, Path) else "classes"
-    return IndexMasks(read_list(names) if isinstance(names, Path) else names, where, values, masks[:SAMPLES])
+    names = read_list(names) if isinstance(names, Path) else names
+    return IndexMasks(names, where, values, masks[:SAMPLES], any_palette=colours is False)
 
 
-def _split(folder: Path, names: list[str], split: str, val_share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Return the names of a split in order, and the faults of its list file."""
-    lists = [folder / f"{part}.txt" for part in Folder.splits]
-    there = [path.name for path in lists if exists(path)]
-    if not there:
-        return _drawn(names, split, val_share, seed, folder), []
-    if len(there) < len(lists):
-        raise DataError(f"{folder} has {there[0]} alone; write train.txt and val.txt, or remove it for a random split")
+def _split(
+    folder: Path, names: list[str], split: str, val_share: float, seed: int
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of a split in order, the faults of its list file, and notes on names in no list."""
+    lists = _lists(folder)
+    if not lists:
+        others = [f"passed over: {folder / EXPORTED} has no train.txt and val.txt, so the split is drawn"]
+        return _drawn(names, split, val_share, seed, folder), [], others if exists(folder / EXPORTED) else []
+    if len(lists) < len(Folder.splits):
+        (only,) = lists.values()
+        raise DataError(
+            f"{only.parent} has {only.name} alone; write train.txt and val.txt, or remove it for a random split"
+        )
     if (val_share, seed) != (VAL_SHARE, SEED):
-        raise DataError(f"{folder} has train.txt and val.txt: remove them, or leave out val_share and seed")
-    known, chosen, unknown = set(names), {}, []
-    for entry in read_list(folder / f"{split}.txt"):
-        name = unicodedata.normalize("NFC", entry.replace("\\", "/"))
-        name = name if name in known else _name(name)  # with the image's ending
-        if name in known:
-            chosen[name] = None
-        else:
-            unknown.append(name)
+        raise DataError(
+            f"{lists['train'].parent} has train.txt and val.txt: remove them, or leave out val_share and seed"
+        )
+    known = set(names)
+    listed = {part: [_in_list(entry, known) for entry in read_list(path)] for part, path in lists.items()}
+    chosen = dict.fromkeys(name for name in listed[split] if name in known)
+    unknown = [name for name in listed[split] if name not in known]
+    left = sorted(known.difference(*listed.values()))
 
     def of_unknown(name: str) -> str:
-        return f"{folder}/{split}.txt names {name}, which is no image with a mask{_meant(name, names)}; correct it"
+        return f"{lists[split]} names {name}, which is no image with a mask{_meant(name, names)}; correct it"
 
-    return list(chosen), _told(unknown, of_unknown)
+    return list(chosen), _told(unknown, of_unknown), passed_over(left, "in neither list")
+
+
+def _lists(folder: Path) -> dict[str, Path]:
+    """Return the list of each split: the folder's own, else those of an export in VOC's layout."""
+    for place in filter(exists, (folder, folder / EXPORTED)):
+        paths = [place / name for name in sorted(os.listdir(place), reverse=True) if name.endswith(".txt")]
+        found = {SUBSETS[path.stem.casefold()]: path for path in paths if path.stem.casefold() in SUBSETS}
+        if found:
+            return found
+    return {}
+
+
+def _in_list(entry: str, known: set[str]) -> str:
+    """Return an entry of a list as a name; it may be quoted, or have the image's ending."""
+    name = unicodedata.normalize("NFC", entry.strip('"').replace("\\", "/"))
+    return name if name in known else _name(name)
 
 
 def _drawn(names: list[str], split: str, val_share: float, seed: int, folder: Path) -> list[str]:

@@ -2,13 +2,24 @@
 
 import csv
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from nnti.data.base import IGNORE_INDEX, SegmentationDataset, palette_of, read_colour_png, read_index_png, read_list
+from nnti.data.base import (
+    IGNORE_INDEX,
+    MOST_THREADS,
+    ColourPicture,
+    SegmentationDataset,
+    palette_of,
+    read_colour_png,
+    read_index_png,
+    read_list,
+)
 from nnti.data.voc import voc_colormap
 from nnti.errors import DataError
 
@@ -31,28 +42,39 @@ class IndexMasks:
 
     Args:
         names: one for each value 0, 1, … where: the file or argument that they come from, for errors.
-        void: further values that are no class; None: 255.
+        void: further values that are no class; None: 255. any_palette: colours do not matter, only values.
         samples: some masks; the first one with a palette gives the colours, otherwise they are VOC's.
 
     Raises DataError for impossible names, and for samples in black and white.
     """
 
-    def __init__(self, names: Sequence[str], where: str, void: Collection[int] | None, samples: Sequence[Path]):
-        looked_at = list(_looked_at(samples))
+    def __init__(
+        self,
+        names: Sequence[str],
+        where: str,
+        void: Collection[int] | None,
+        samples: Sequence[Path],
+        any_palette: bool = False,
+    ):
+        looked_at, self.any_palette = list(_looked_at(samples)), any_palette
         if void is None:
-            _refuse_black_and_white(set().union(*(found for found, _ in looked_at)), f"{samples[0]} and others", where)
+            _refuse_black_and_white(
+                set().union(*(found for _, found, _ in looked_at)), f"{samples[0]} and others", where
+            )
             void = (IGNORE_INDEX,)
-        classes = [value for value, name in enumerate(names) if not _is_void(name) and value not in void]
+        classes = self.values = [value for value, name in enumerate(names) if not (_is_void(name) or value in void)]
+        named = [value for value, name in enumerate(names) if _is_void(name)]
+        self.void_value = next(iter([*named, *void]), IGNORE_INDEX)
         self.names, self.where = tuple(names[value] for value in classes), where
         _check_names(self.names, where)
         self.void = sorted({*range(len(names)), *void} - set(classes))
-        self.classes = classes  # the value of each class
         self.numbers = np.full(256, -1)  # value → class number, −1 for unknown ones
         self.numbers[self.void] = IGNORE_INDEX
         self.numbers[classes] = np.arange(len(classes))
-        stored = next((palette for _, palette in looked_at if palette is not None), np.empty((0, 3), np.uint8))
+        stored = next((palette for *_, palette in looked_at if palette is not None), np.empty((0, 3), np.uint8))
         chosen = classes[-1] < len(stored) and _distinguishable(stored[classes])
         self.palette = stored[classes] if chosen else voc_colormap(len(classes))
+        self.one_class_advice = _if_white_is_a_class(where)
         self.void_color = SegmentationDataset.void_color
         if chosen and self.void and self.void[-1] < len(stored):
             self.void_color = tuple(stored[self.void[-1]].tolist())
@@ -62,7 +84,13 @@ class IndexMasks:
 
     def read(self, path: Path) -> np.ndarray:
         """Read a mask as class numbers, uint8 (H, W); raise DataError for a value that is neither class nor void."""
-        stored = read_index_png(path)
+        try:
+            stored = read_index_png(path)
+        except ColourPicture:
+            raise DataError(
+                f"{describe_mask(path)}, and {self.where} names values. If the colours are the classes, "
+                f"{_as_colours(self.where)}"
+            ) from None
         counts = np.bincount(stored.ravel(), minlength=256)
         wrong = np.flatnonzero((counts > 0) & (self.numbers < 0))
         if len(wrong):
@@ -73,6 +101,25 @@ class IndexMasks:
                 f"{self.void}. {advice}"
             )
         return self.numbers.astype(np.uint8)[stored]
+
+    def check_together(self, masks: Sequence[Path]) -> None:
+        """Raise DataError where two masks show one class in different colours: then it is the colours that count."""
+        with ThreadPoolExecutor(MOST_THREADS) as pool:
+            palettes = set(pool.map(_palette_in_head, masks)) - {None}
+        if self.any_palette or len(palettes) < 2:
+            return
+        shown: dict[int, tuple[np.ndarray, Path]] = {}
+        for path, values, palette in _looked_at(masks):
+            count = 0 if palette is None else len(palette)
+            for value in sorted(value for value in values - set(self.void) if value < count):
+                colour, first = shown.setdefault(value, (palette[value], path))
+                if _distinguishable(np.stack([colour, palette[value]])):
+                    raise DataError(
+                        f"{path} shows the value {value} in the colour {tuple(palette[value].tolist())}, and {first} "
+                        f"in {tuple(colour.tolist())}. If the colours are right, {_as_colours(self.where)}. If the "
+                        "values are right, say that colours do not count: colours=False (on the command line "
+                        "colours=false)"
+                    )
 
 
 class ColourMasks:
@@ -94,6 +141,8 @@ class ColourMasks:
             if colour in first:
                 raise DataError(f"{where}: '{first[colour]}' and '{name}' have the same colour {colour}; change one")
             first[colour] = name
+        self.values, self.void_value = list(range(len(classes))), IGNORE_INDEX
+        self.one_class_advice = SegmentationDataset.one_class_advice
         self.palette = np.array([colour for _, colour in classes], dtype=np.uint8)
         self.void_color = voids[0][1] if voids else SegmentationDataset.void_color
         packed = _packed(np.array([colour for _, colour in self.rows]))
@@ -112,6 +161,9 @@ class ColourMasks:
         if unknown.any():
             raise self._foreign(path, packed[unknown])
         return self._numbers[places]
+
+    def check_together(self, masks: Sequence[Path]) -> None:
+        """Accept all: each mask is read by its own colours."""
 
     def _foreign(self, path: Path, packed: np.ndarray) -> DataError:
         values, counts = np.unique(packed, return_counts=True)
@@ -133,12 +185,12 @@ class ColourMasks:
 def read_colours(table: Path | Any) -> list[Row]:
     """Return (name, (red, green, blue)) for each row of a colour table.
 
-    `table` is a CSV file with the columns name, red, green, blue, a DataFrame with these columns, a list of
-    (name, red, green, blue), or {name: (red, green, blue)}.
+    `table` is a CSV file with the columns name, red, green, blue, a labelmap.txt as CVAT exports it, a DataFrame with
+    these columns, a list of (name, red, green, blue), or {name: (red, green, blue)}.
     """
     where = table if isinstance(table, Path) else "colours"
     if isinstance(table, Path):
-        table = _read_csv(table)
+        table = _read_csv(table) if table.suffix == ".csv" else _read_labelmap(table)
     elif isinstance(table, Mapping):
         table = [(name, *colour) for name, colour in table.items()]
     elif hasattr(table, "columns"):  # a DataFrame
@@ -161,9 +213,18 @@ def _is_void(name: str) -> bool:
     return name.casefold() == "void"
 
 
+def _as_colours(where: str) -> str:
+    return f"write a colours.csv instead of {where}: {','.join(COLUMNS)}, then a line for each class and its colour"
+
+
 def _check_names(names: Sequence[str], where: str) -> None:
-    if not 1 <= len(names) <= IGNORE_INDEX:
-        raise DataError(f"{where} names {len(names)} classes; there must be 1 to {IGNORE_INDEX}")
+    if len(names) == 1:
+        raise DataError(
+            f"{where} names one class only, {names[0]}: a network needs two to tell apart. If void pixels are a class "
+            "too, give them a name of their own, such as background"
+        )
+    if not 2 <= len(names) <= IGNORE_INDEX:
+        raise DataError(f"{where} names {len(names)} classes; there must be 2 to {IGNORE_INDEX}")
     for number, name in enumerate(names):
         if (first := names.index(name)) < number:
             raise DataError(f"{where}: classes {first} and {number} are both called '{name}'; rename one of them")
@@ -180,6 +241,12 @@ def _read_csv(path: Path) -> list[list[str]]:
     return [[row[column] for column in COLUMNS] for row in rows if any(row.values())]
 
 
+def _read_labelmap(path: Path) -> list[list[str]]:
+    """Return the cells of each line `name:red,green,blue:parts:actions`; a name may hold colons."""
+    lines = [line.rsplit(":", 3) for line in read_list(path) if not line.startswith("#")]
+    return [[line[0], *line[1].split(",")] if len(line) > 1 else line for line in lines]
+
+
 def _row(row: Sequence[Any], where: str) -> Row:
     try:
         name, *colour = row
@@ -192,21 +259,34 @@ def _row(row: Sequence[Any], where: str) -> Row:
     raise DataError(f"{where} is {row!r}, and must be a name and whole numbers 0 … 255 for red, green and blue")
 
 
-def _looked_at(samples: Sequence[Path]) -> Iterator[tuple[set[int], np.ndarray | None]]:
-    """Yield the values and the palette of readable masks; faults are reported when masks are read."""
-    for path in samples:
+def _looked_at(masks: Sequence[Path]) -> Iterator[tuple[Path, set[int], np.ndarray | None]]:
+    """Yield path, values and palette of readable masks; faults are reported when masks are read."""
+    for path in masks:
         with suppress(DataError):
-            yield set(np.unique(read_index_png(path)).tolist()), palette_of(path)
+            yield path, set(np.unique(read_index_png(path)).tolist()), palette_of(path)
+
+
+def _palette_in_head(path: Path) -> bytes | None:
+    """Return a file's palette without decoding its pixels; None if it has none."""
+    with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError), Image.open(path) as image:
+        return image.palette.getdata()[1] if image.palette else None
+    return None
 
 
 def _refuse_black_and_white(values: set[int], what: str, where: str) -> None:
     """Refuse masks of 0 and 255 alone: 255 would be void, and the painted class would silently be ignored."""
     if {IGNORE_INDEX} <= values <= {0, IGNORE_INDEX}:
         raise DataError(
-            f"{what} hold 0 and 255 alone, and 255 means void. If white is a class, write a colours.csv instead of "
-            f"{where}: the lines {','.join(COLUMNS)}, background,0,0,0 and object,255,255,255. If it is void, say so: "
+            f"{what} hold 0 and 255 alone, and 255 means void. {_if_white_is_a_class(where)}. If it is void, say so: "
             "void=[255]"
         )
+
+
+def _if_white_is_a_class(where: str) -> str:
+    return (
+        f"If white is a class, write a colours.csv instead of {where}: the lines {','.join(COLUMNS)}, "
+        "background,0,0,0 and object,255,255,255"
+    )
 
 
 def _distinguishable(colours: np.ndarray) -> bool:

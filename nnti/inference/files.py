@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,9 +11,9 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from nnti.data.base import IMAGE_ENDINGS, read_photo
+from nnti.data.base import IMAGE_ENDINGS, files_below, passed_over, read_photo, too_large
 from nnti.data.cityscapes import Cityscapes, to_label_ids
-from nnti.errors import DataError, SettingError, denied, permissions_explained, reraise
+from nnti.errors import DataError, SettingError, denied, permissions_explained
 from nnti.folders import make_folder, writing
 from nnti.inference.deploy import deploy
 from nnti.inference.image import Inference, predict
@@ -112,7 +113,9 @@ def find_images(paths: Sequence[Path], output: Path | None = None) -> list[Path]
             Image.open(file).close()  # looks at the first bytes only
         except PermissionError:
             raise denied(file) from None
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError as error:
+            raise too_large(file, error) from None
+        except (OSError, SyntaxError, ValueError) as error:
             raise DataError(f"{file} is not an image that can be read; use JPEG, PNG or what Pillow knows") from error
     return list(dict.fromkeys(found))
 
@@ -121,8 +124,11 @@ def _below(folder: Path, output: Path | None) -> list[Path]:
     results = None if output is None else output.resolve()
     if results == folder.resolve():
         raise DataError(f"{folder}: results would mix with the images; write them to another folder, --output OTHER")
-    below = (Path(place) / name for place, _, names in os.walk(folder, onerror=reraise) for name in names)
-    images = [path for path in sorted(below) if path.suffix.lower() in IMAGE_ENDINGS and path.name[0] != "."]
+    files = list(map(Path, files_below(folder)))
+    images = [path for path in files if path.suffix.lower() in IMAGE_ENDINGS]
+    others = [str(path.relative_to(folder)) for path in files if path.suffix.lower() not in IMAGE_ENDINGS]
+    for note in passed_over(others, f"no images in {folder}"):
+        warnings.warn(note, stacklevel=4)
     if results and results.is_relative_to(folder.resolve()):
         images = [path for path in images if not path.resolve().is_relative_to(results)]
     if not images:

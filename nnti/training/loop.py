@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from nnti.augment import memory_format, prepare
 from nnti.data import attach_cache
-from nnti.data.base import IGNORE_INDEX
+from nnti.data.check import check_labels
 from nnti.device import autocast, compiled, machine_explained, resolve_device, resolve_precision
 from nnti.errors import RunError
 from nnti.experiment import Experiment
@@ -87,6 +87,8 @@ class Fit:
         with self.world.first_of_machine_first():
             for dataset in (self.train_data, self.val_data):
                 attach_cache(dataset, experiment.cache, progress=self.progress)
+        if not saved:
+            check_labels(self.train_data, self.val_data, self.progress)
         weights = saved["class_weights"] if saved else None  # counting all labels again would give the same
         self.loss = build_loss(experiment, self.train_data, self.progress, weights).to(self.device)
         self.optimizer = build_optimizer(experiment, self.model)
@@ -305,8 +307,8 @@ class Fit:
             "experiment": self.experiment.to_dict(),
             "class_names": list(self.train_data.class_names),
             "palette": self.train_data.palette.tolist(),
-            "label_values": list(getattr(self.train_data, "label_values", range(self.train_data.num_classes))),
-            "void_value": getattr(self.train_data, "void_value", IGNORE_INDEX),  # both as in the files of masks
+            "label_values": list(self.train_data.label_values),
+            "void_value": self.train_data.void_value,  # both as in the files of masks
             "images": self.images,
             "class_weights": None if self.loss.class_weights is None else self.loss.class_weights.tolist(),
             "epoch": self.state.done,
