@@ -25,7 +25,7 @@ from benchmarks.pictures import write_cityscapes_like, write_voc_like
 from benchmarks.results import Goal, Result, Table
 from nnti.augment import MEAN_COLOR, collate, cut, draw, place_random, warp
 from nnti.data import VOC, Cityscapes, SegmentationDataset, attach_cache
-from nnti.data.base import read_image
+from nnti.data.files import read_image
 from nnti.device import resolve_device
 from nnti.experiment import Experiment
 from nnti.inference.speed import Timing, compare

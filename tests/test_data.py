@@ -16,8 +16,9 @@ from cityscapesscripts.helpers.labels import id2label, name2label, trainId2label
 from PIL import Image
 
 from nnti.data import VOC, CamVid, Cityscapes, DataError, available, class_frequencies, evenly_spread, load_dataset
-from nnti.data.base import FilePairs, read_image, read_photo
+from nnti.data.base import FilePairs
 from nnti.data.cityscapes import to_label_ids
+from nnti.data.files import read_image, read_photo
 from nnti.data.voc import read_sbd_label
 from nnti.inference.files import find_images
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, exists, find_root, read_index_png, read_list
+from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, exists, find_root, read_list
+from nnti.data.files import read_index_png
 from nnti.errors import DataError, permissions_explained
 from nnti.folders import data_roots
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from nnti.data import DATASETS, MINIATURES, DataError, SegmentationDataset, class_frequencies, load_dataset
-from nnti.data.base import IGNORE_INDEX, MOST_THREADS, Convertible, check_choice, check_sizes, read_image
+from nnti.data.base import IGNORE_INDEX, MOST_THREADS, check_choice, check_sizes
+from nnti.data.files import Convertible, read_image
 from nnti.errors import FaultyFiles
 from nnti.progress import progress_bar
 

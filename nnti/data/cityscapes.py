@@ -13,7 +13,8 @@ import torch
 from cityscapesscripts.helpers.labels import labels as LABELS
 from numpy.typing import ArrayLike
 
-from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, find_root, passed_over, read_index_png
+from nnti.data.base import IGNORE_INDEX, SegmentationDataset, check_choice, find_root, passed_over
+from nnti.data.files import read_index_png
 from nnti.errors import DataError, permissions_explained
 from nnti.folders import data_roots
 

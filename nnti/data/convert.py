@@ -6,16 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from nnti.data.base import (
-    DEPTH,
-    IMAGE_ENDINGS,
-    Convertible,
-    files_below,
-    largest_number,
-    open_image,
-    read_image,
-    read_photo,
-)
+from nnti.data.base import files_below
+from nnti.data.files import DEPTH, IMAGE_ENDINGS, Convertible, largest_number, open_image, read_image, read_photo
 from nnti.errors import DataError
 from nnti.progress import progress_bar
 

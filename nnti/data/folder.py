@@ -22,7 +22,8 @@ from typing import Any
 
 import torch
 
-from nnti.data.base import IMAGE_ENDINGS, SegmentationDataset, exists, files_below, passed_over, read_list
+from nnti.data.base import SegmentationDataset, exists, files_below, passed_over, read_list
+from nnti.data.files import IMAGE_ENDINGS
 from nnti.data.masks import ColourMasks, IndexMasks, describe_mask, read_colours
 from nnti.errors import DataError, FaultyFiles, permissions_explained
 from nnti.folders import data_roots

@@ -10,16 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nnti.data.base import (
-    IGNORE_INDEX,
-    MOST_THREADS,
-    ColourPicture,
-    SegmentationDataset,
-    palette_of,
-    read_colour_png,
-    read_index_png,
-    read_list,
-)
+from nnti.data.base import IGNORE_INDEX, MOST_THREADS, SegmentationDataset, read_list
+from nnti.data.files import ColourPicture, palette_of, read_colour_png, read_index_png
 from nnti.data.voc import voc_colormap
 from nnti.errors import DataError
 

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from nnti.data.base import IMAGE_ENDINGS, files_below, passed_over, read_photo, too_large
+from nnti.data.base import files_below, passed_over
 from nnti.data.cityscapes import Cityscapes, to_label_ids
+from nnti.data.files import IMAGE_ENDINGS, read_photo, too_large
 from nnti.errors import DataError, SettingError, denied, permissions_explained
 from nnti.folders import make_folder, writing
 from nnti.inference.deploy import deploy

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from nnti.data.base import read_photo, reduced
+from nnti.data.files import read_photo, reduced
 from nnti.device import resolve_device
 from nnti.errors import DataError
 from nnti.figures.pictures import Classes, segmented_photo, to_picture

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnti.data import SegmentationDataset, evenly_spread
-from nnti.data.base import reduced
+from nnti.data.files import reduced
 from nnti.experiment import Experiment
 from nnti.inference.image import predict
 from nnti.loss import LossSum
