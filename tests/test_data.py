@@ -206,10 +206,10 @@ def test_what_files_hold_for_a_class_is_known(root):
     layouts.write_camvid(root)
     layouts.write_cityscapes(root)
     layouts.write_voc(root)
-    assert (CamVid("train").label_values, CamVid("train").void_value) == (list(range(11)), 11)
-    assert (VOC("train").label_values, VOC("train").void_value) == (list(range(21)), 255)
+    assert CamVid("train").label_values == list(range(11))
+    assert VOC("train").label_values == list(range(21))
     dataset = Cityscapes("train")
-    assert [*dataset.label_values, dataset.void_value] == to_label_ids([*range(19), 255]).tolist()
+    assert dataset.label_values == to_label_ids(range(19)).tolist()
 
 
 def test_class_frequencies_count_the_labels(root):

@@ -108,9 +108,9 @@ def test_black_and_white_masks_are_colours_or_values_but_never_void_by_chance(tm
 def test_the_files_own_values_are_known(tmp_path):
     root = write_folder(tmp_path)
     dataset = Folder(root, classes=["void", "tree", "car"], void=[255, 0])
-    assert (dataset.label_values, dataset.void_value) == ([1, 2], 0)
+    assert dataset.label_values == [1, 2]
     raw = torch.from_numpy(own_label(names(dataset)[0]))
-    table = torch.full((256,), dataset.void_value, dtype=torch.uint8)
+    table = torch.full((256,), 0, dtype=torch.uint8)
     table[:2] = torch.tensor(dataset.label_values)
     assert torch.equal(table[dataset[0][1].long()], raw.where(raw != 255, 0))
 

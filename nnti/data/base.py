@@ -60,7 +60,7 @@ class SegmentationDataset(torch.utils.data.Dataset):
     `read_label`. `files` is that list; another one can be assigned, for example a part of it.
 
     Attributes:
-        label_values, void_value: what the files hold for each class, and for void.
+        label_values: what the files hold for each class.
         notes: what was passed over, a text each.
     """
 
@@ -72,7 +72,6 @@ class SegmentationDataset(torch.utils.data.Dataset):
     decoded = None  # a copy of all samples; see `nnti.data.attach_cache`
     encoding = ""  # what `read_label` depends on besides the files; a decoded copy is renewed when it changes
     arguments: Sequence[str] = ()  # what an experiment's `dataset_arguments` may hold
-    void_value = IGNORE_INDEX
     notes: Sequence[str] = ()
     one_class_advice = "Restore the label files, or take another split"
 

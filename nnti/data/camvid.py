@@ -31,7 +31,7 @@ It lies elsewhere:   set NNTI_DATA to the folder that holds camvid (or CamVid), 
 Continue without:    dataset="voc_miniature", on the command line: python -m nnti train enet_voc_miniature"""
 
 _FROM_STORED = np.arange(256, dtype=np.uint8)  # other values stay unchanged, for `check_label` to refuse
-_FROM_STORED[11] = IGNORE_INDEX  # `CamVid.void_value`
+_FROM_STORED[11] = IGNORE_INDEX
 
 
 class CamVid(SegmentationDataset):
@@ -55,7 +55,6 @@ class CamVid(SegmentationDataset):
         dtype=np.uint8,
     )  # fmt: skip
     void_color = (0, 0, 0)
-    void_value = 11
 
     @permissions_explained()
     def __init__(self, split: str = "train", root: str | Path | None = None):

@@ -99,7 +99,7 @@ class Cityscapes(SegmentationDataset):
         super().__init__(folder, split, [pair for part in SPLITS[split] for pair in _pairs(*part, root, notes)])
         self.notes = notes
         if self.files[0][1].stem.endswith("_labelIds"):
-            self.label_values, self.void_value = _TO_LABEL_IDS[: len(_CLASSES)].tolist(), 0
+            self.label_values = _TO_LABEL_IDS[: len(_CLASSES)].tolist()
 
     def read_label(self, path: Path) -> torch.Tensor:
         """Read one file of label ids, or of train ids, as class numbers: uint8 (H, W)."""

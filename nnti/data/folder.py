@@ -90,8 +90,8 @@ class Folder(SegmentationDataset):
         self.class_names, self.palette = self._masks.names, self._masks.palette
         self.void_color, self.encoding = self._masks.void_color, str(self._masks)
         super().__init__(folder, split, [pairs[name] for name in names])
-        self.label_values, self.void_value = self._masks.values, self._masks.void_value
-        self.one_class_advice, self.notes = self._masks.one_class_advice, [*notes, *more]
+        self.label_values, self.one_class_advice = self._masks.values, self._masks.one_class_advice
+        self.notes = [*notes, *more]
         if faults or wrong:
             raise FaultyFiles([*faults, *wrong], self)
 

@@ -55,8 +55,6 @@ class IndexMasks:
             )
             void = (IGNORE_INDEX,)
         classes = self.values = [value for value, name in enumerate(names) if not (_is_void(name) or value in void)]
-        named = [value for value, name in enumerate(names) if _is_void(name)]
-        self.void_value = next(iter([*named, *void]), IGNORE_INDEX)
         self.names, self.where = tuple(names[value] for value in classes), where
         _check_names(self.names, where)
         self.void = sorted({*range(len(names)), *void} - set(classes))
@@ -133,8 +131,7 @@ class ColourMasks:
             if colour in first:
                 raise DataError(f"{where}: '{first[colour]}' and '{name}' have the same colour {colour}; change one")
             first[colour] = name
-        self.values, self.void_value = list(range(len(classes))), IGNORE_INDEX
-        self.one_class_advice = SegmentationDataset.one_class_advice
+        self.values, self.one_class_advice = list(range(len(classes))), SegmentationDataset.one_class_advice
         self.palette = np.array([colour for _, colour in classes], dtype=np.uint8)
         self.void_color = voids[0][1] if voids else SegmentationDataset.void_color
         packed = _packed(np.array([colour for _, colour in self.rows]))

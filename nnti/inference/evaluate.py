@@ -1,5 +1,6 @@
 """Evaluate a model on a split by either validation protocol, and trivial baselines; check its normalisation."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,7 +79,8 @@ def count(
 
 def results(protocol: str, images: int, total: LossSum, matrix: ConfusionMatrix) -> dict[str, Any]:
     """Return the result of `evaluate` from the sums of `count`, possibly over several processes."""
-    return {"protocol": protocol, "images": images, "loss": float(total.mean), **matrix.compute()}
+    loss = float(total.mean) if total.weight > 0 else math.nan  # where everything is void, nothing was measured
+    return {"protocol": protocol, "images": images, "loss": loss, **matrix.compute()}
 
 
 def baselines(

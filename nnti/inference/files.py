@@ -51,8 +51,8 @@ def predict_files(
         output: folder, made if needed.
         inference: windows, scales, flip; None: one pass over the whole image.
         progress: show a bar if there is more than one image.
-        compile: use `torch.compile` for images (or windows) of the first one's size. It takes a minute or two at the
-            start, so it pays for hundreds of images.
+        compile: use `torch.compile` for images (or windows) of the first one's size. It is slow at the start, so
+            it pays for hundreds of images.
 
     Raises DataError, SettingError or RunError before anything is written, except for an image with damaged content,
     which is found when it is read, and a disk that becomes full.

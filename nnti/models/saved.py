@@ -121,4 +121,4 @@ def take_over(model: nn.Module, run: Path, name: str) -> dict[str, Any]:
     fitting = {key: value for key, value in found["model"].items() if key in own and own[key].shape == value.shape}
     model.load_state_dict({**own, **fitting})
     rest = [key for key in own if key not in fitting]
-    return {"file": str(run / "best.pt"), "epoch": found["epoch"], "not_taken_over": rest}
+    return {"file": f"{run.resolve().name}/best.pt", "epoch": found["epoch"], "not_taken_over": rest}

@@ -307,8 +307,7 @@ class Fit:
             "experiment": self.experiment.to_dict(),
             "class_names": list(self.train_data.class_names),
             "palette": self.train_data.palette.tolist(),
-            "label_values": list(self.train_data.label_values),
-            "void_value": self.train_data.void_value,  # both as in the files of masks
+            "label_values": list(self.train_data.label_values),  # as in the files of masks
             "images": self.images,
             "class_weights": None if self.loss.class_weights is None else self.loss.class_weights.tolist(),
             "epoch": self.state.done,
