@@ -65,14 +65,15 @@ def build_report(pictures: bool = False) -> list[Path]:
         folders.make_folder(written)
     runs = {path.parent.name: RunFolder(path.parent) for path in sorted(folder.glob(f"runs/*/{RECORD}"))}
     shown = {name: run for name, run in runs.items() if name in (*TASKS, *CAMVID)}
-    # figures take longest: two processes draw them while this one writes the tables; forks have PyTorch imported
+    # two processes draw the curves while this one traces the networks; forks have PyTorch imported
     context = get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), context) as pool:
-        jobs = [pool.submit(_render_comparisons, runs), pool.submit(figures.render_architectures)]
+        jobs = [pool.submit(_render_comparisons, runs)]
         jobs += [pool.submit(figures.render_run, run, progress=False, pictures=False) for run in shown.values()]
         costs = with_times(read_complexity(folder / "complexity"), {name: run.record() for name, run in runs.items()})
         tables = report_tables(runs, costs)
         paths = [*figures.save_complexity(costs, folder / "complexity"), *write_tables(tables, folder / "tables")]
+        paths += figures.render_architectures()
         for path in (folders.home() / "README.md", *sorted(folders.home().glob("docs/*.md"))):
             before = path.read_text(encoding="utf-8")
             if (after := filled(before, tables)) != before:
