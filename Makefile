@@ -23,10 +23,9 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := all
 
 all: notebooks
-	@echo "drawing the figures of all runs …"
-	@$(RUN) -m nnti figures --quiet > runs/notebooks/figures.txt
-	@echo "building the report …"
-	@$(RUN) -m nnti report > runs/notebooks/report.txt
+	@echo "drawing the figures of all runs and building the report …"
+	@$(RUN) -m nnti figures --quiet > runs/notebooks/figures.txt & figures=$$!; \
+	$(RUN) -m nnti report > runs/notebooks/report.txt && wait $$figures
 	@echo "look at: runs/notebooks/*.ipynb, figures/ (of miniatures: figures/miniature/), report/report.pdf"
 	@echo "next:    $(VENV)/bin/jupyter lab notebooks/task1_enet_voc.ipynb"
 

@@ -96,9 +96,12 @@ def test_colours_are_read_whatever_mode_shows_them(tmp_path):
 def test_black_and_white_masks_are_colours_or_values_but_never_void_by_chance(tmp_path):
     root = write_folder(tmp_path)
     (root / "classes.txt").write_text("ground\ntree\n")
-    for name in OWN:
-        layouts.save_image(mask_path(root, name), np.where(own_label(name) == 1, 255, 0).astype(np.uint8))
-    assert "If white is a class, write a colours.csv" in fault_of(root)
+    for white, advice in ((1, None), (255, "other masks have as 1"), (255, "write a colours.csv")):
+        changed = OWN[-1:] if advice == "other masks have as 1" else OWN
+        for name in changed:
+            layouts.save_image(mask_path(root, name), np.where(own_label(name) == 1, white, 0).astype(np.uint8))
+        found = " ".join(check_dataset("folder", root, progress=False).faults)
+        assert advice in found if advice else not found
     assert 255 in Folder(root, void=[255])[0][1]
     (root / "classes.txt").unlink()
     dataset = Folder(root, colours={"ground": (0, 0, 0), "tree": (255, 255, 255)})

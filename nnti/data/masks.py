@@ -37,7 +37,7 @@ class IndexMasks:
         void: further values that are no class; None: 255. any_palette: colours do not matter, only values.
         samples: some masks; the first one with a palette gives the colours, otherwise they are VOC's.
 
-    Raises DataError for impossible names, and for samples in black and white.
+    Raises DataError for impossible names.
     """
 
     def __init__(
@@ -49,11 +49,8 @@ class IndexMasks:
         any_palette: bool = False,
     ):
         looked_at, self.any_palette = list(_looked_at(samples)), any_palette
-        if void is None:
-            _refuse_black_and_white(
-                set().union(*(found for _, found, _ in looked_at)), f"{samples[0]} and others", where
-            )
-            void = (IGNORE_INDEX,)
+        self.void_is_said = void is not None
+        void = (IGNORE_INDEX,) if void is None else void
         classes = self.values = [value for value, name in enumerate(names) if not (_is_void(name) or value in void)]
         self.names, self.where = tuple(names[value] for value in classes), where
         _check_names(self.names, where)
@@ -93,7 +90,9 @@ class IndexMasks:
         return self.numbers.astype(np.uint8)[stored]
 
     def check_together(self, masks: Sequence[Path]) -> None:
-        """Raise DataError where two masks show one class in different colours: then it is the colours that count."""
+        """Raise DataError where 255 stands for a class, or two masks show one class in different colours."""
+        if not self.void_is_said:
+            self._check_white(masks)
         with ThreadPoolExecutor(MOST_THREADS) as pool:
             palettes = set(pool.map(_palette_in_head, masks)) - {None}
         if self.any_palette or len(palettes) < 2:
@@ -110,6 +109,25 @@ class IndexMasks:
                         "values are right, say that colours do not count: colours=False (on the command line "
                         "colours=false)"
                     )
+
+    def _check_white(self, masks: Sequence[Path]) -> None:
+        """Refuse 255 where it never lies beside a class but 0: a painted class would be taken for void."""
+        white, others = [], set()
+        for path, values, _ in _looked_at(masks):
+            if IGNORE_INDEX not in values:
+                others |= values - {0}
+            elif not values <= {0, IGNORE_INDEX}:
+                return  # a void contour around a class
+            elif 0 in values:
+                white.append(path)
+        if white:
+            advice = _if_white_is_a_class(self.where)
+            if others:
+                advice = f"If it is a class, which other masks have as {min(others)}, save it with that value there too"
+            raise DataError(
+                f"{white[0]} holds 0 and 255 alone{f', as do {len(white) - 1} others' * (len(white) > 1)}, no mask has "
+                f"255 beside another class, and 255 means void. {advice}. If it is void, say so: void=[255]"
+            )
 
 
 class ColourMasks:
@@ -260,15 +278,6 @@ def _palette_in_head(path: Path) -> bytes | None:
     with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError), Image.open(path) as image:
         return image.palette.getdata()[1] if image.palette else None
     return None
-
-
-def _refuse_black_and_white(values: set[int], what: str, where: str) -> None:
-    """Refuse masks of 0 and 255 alone: 255 would be void, and the painted class would silently be ignored."""
-    if {IGNORE_INDEX} <= values <= {0, IGNORE_INDEX}:
-        raise DataError(
-            f"{what} hold 0 and 255 alone, and 255 means void. {_if_white_is_a_class(where)}. If it is void, say so: "
-            "void=[255]"
-        )
 
 
 def _if_white_is_a_class(where: str) -> str:

@@ -57,6 +57,7 @@ def measure_complexity(
     *,
     device: str = "auto",
     timing: bool = True,
+    onnx: bool = True,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure every experiment's model and return a record: `rows`, and what they were measured with.
@@ -68,6 +69,7 @@ def measure_complexity(
         size: (H, W) of the image that is counted and timed; the experiment's training crop is counted as well.
         device: to time and to train on, as the setting of an experiment.
         timing: False leaves latency and frames per second unmeasured, which take longest.
+        onnx: False leaves ONNX Runtime out of these; exporting takes most of the time of a small network.
     """
     if min(size) < 1:
         raise SettingError(f"size={tuple(size)}: height and width must be at least 1 pixel, for example 512 512")
@@ -78,11 +80,11 @@ def measure_complexity(
         "versions": versions("onnxruntime"),
         "commit": commit(),
         "size": list(size),
-        "rows": [_measured(experiment, tuple(size), device, timing) for experiment in bar],
+        "rows": [_measured(experiment, tuple(size), device, timing, onnx) for experiment in bar],
     }
 
 
-def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> dict[str, Any]:
+def _measured(experiment: Experiment, size: Size, device: str, timing: bool, onnx: bool) -> dict[str, Any]:
     names = DATASETS[experiment.dataset].class_names  # known without any file, except for your own data
     classes = len(names or load_split(experiment, experiment.train_split).class_names)
     torch.manual_seed(experiment.seed)
@@ -104,7 +106,7 @@ def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> 
         "blocks": whole.per_block,
         "crop": list(crop),
         "crop_multiply_adds": count_operations(model, crop).multiply_adds,
-        **(_latency(model, experiment, size, device) if timing else {}),
+        **(_latency(model, experiment, size, device, onnx) if timing else {}),
         "memory": memory.peak,
         "memory_of": f"{experiment.batch_size} crops of {_pixels(crop)}, {memory.precision}",
         "memory_method": memory.method,
@@ -113,9 +115,9 @@ def _measured(experiment: Experiment, size: Size, device: str, timing: bool) -> 
     }
 
 
-def _latency(model: nn.Module, experiment: Experiment, size: Size, device: str) -> dict[str, Any]:
-    device, precision = resolve_device(device), experiment.precision
-    forms = measure_latency(model, size, device, precision=precision, channels_last=experiment.channels_last)
+def _latency(model: nn.Module, experiment: Experiment, size: Size, device: str, onnx: bool) -> dict[str, Any]:
+    device, precision, layout = resolve_device(device), experiment.precision, experiment.channels_last
+    forms = measure_latency(model, size, device, precision=precision, channels_last=layout, onnx=onnx)
     measured, dtype = forms["eager"], str(resolve_precision(precision, device)).removeprefix("torch.")
     return {
         "latency": measured.median,

@@ -71,7 +71,13 @@ def _seconds(function: Callable[[], object], calls: int) -> float:
 
 
 def measure_latency(
-    model: nn.Module, size: Size, device: str = "auto", *, precision: str = "auto", channels_last: bool = True
+    model: nn.Module,
+    size: Size,
+    device: str = "auto",
+    *,
+    precision: str = "auto",
+    channels_last: bool = True,
+    onnx: bool = True,
 ) -> dict[str, Timing]:
     """Time the inference of one image at a time, in every form of the network that is available here, taking turns.
 
@@ -79,7 +85,7 @@ def measure_latency(
     device to its logits; and, on CPUs with onnxruntime, "ONNX Runtime", in float32 and from a uint8 image.
 
     `size` is (H, W) of the image; device, precision and channels_last are those of the first two forms, as the settings
-    of an experiment. The model is left as it was.
+    of an experiment. `onnx=False` leaves out the last form, whose export takes longest. The model is left as it was.
     """
     device = resolve_device(device)
     dtype = resolve_precision(precision, device)
@@ -94,7 +100,7 @@ def measure_latency(
             return model(images)
 
     forms = {"eager": (eager, normalized), "deployed": (deployed, normalized)}
-    if device.type == "cpu" and has_onnxruntime():
+    if onnx and device.type == "cpu" and has_onnxruntime():
         try:
             forms["ONNX Runtime"] = (onnx_network(onnx_bytes(model)), image)
         except RunError as error:

@@ -142,6 +142,13 @@ def seeds_of(experiment: str, records: Records) -> dict[str, dict[str, Any]]:
     }
 
 
+def data_of(record: dict[str, Any]) -> str:
+    """Return what was trained on and validated with, for example "CamVid (367 / 101 images)"."""
+    data = record["data"]
+    counted = f"{data['title']} ({data['train_images']:,} / {data['val_images']:,} images)"
+    return counted.replace(") (", "; ")  # a title that ends in a remark: one pair of brackets
+
+
 def command_of(run: str, record: dict[str, Any]) -> str:
     """Return the command that trains what a record holds: an experiment, and all settings that differ from it.
 
@@ -205,12 +212,12 @@ def _summary(records: Records) -> pd.DataFrame:
     """Return a row per measured network: its training data and validation mean IoU."""
     rows = []
     for name, record in ((name, records[name]) for name in CAMVID if name in records):
-        data, model = record["data"], record["experiment"]["model"]
+        model = record["experiment"]["model"]
         per_step = record["experiment"]["model_arguments"].get("step_norm") == "per_step"
         rows.append(
             {
                 "network": MODELS[model].title + (", norm per step" if per_step else ""),
-                "data": f"{data['title']} ({data['train_images']} / {data['val_images']} images)",
+                "data": data_of(record),
                 "epochs": str(record["epochs"]),
                 **{protocol: _share(record["validation"][protocol]["mean_iou"]) for protocol in ("report", "full")},
                 "2021 report, on its data": _share(SCORES[model]["val"]["mean_iou"]),
@@ -241,7 +248,7 @@ def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
         command = f"{NOT_RUN}: python -m nnti train {name}"
         return [_metrics_row(title, dataset, "val", "report", dict.fromkeys(METRICS), command)]
     record, history = runs[name].record(), runs[name].history().set_index("epoch")
-    best, dataset = history.loc[record["best_epoch"]], record["data"]["title"]
+    best, dataset = history.loc[record["best_epoch"]], data_of(record)
     trained = {metric: best[f"train_{metric}"] for metric in METRICS}
     measured = [("val", protocol, found) for protocol, found in record["validation"].items()]
     return [_metrics_row(title, dataset, *row, name) for row in (("train", "crops", trained), *measured)]
@@ -297,7 +304,7 @@ def _records(records: Records) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "record": name,
-            "data": f"{record['data']['title']}, {record['data']['train_images']} / {record['data']['val_images']}",
+            "data": data_of(record),
             "epochs": f"{record['best_epoch']} of {record['epochs']}",
             "seed": str(record["seed"]),
             "device": f"{readable_device(record['device'])}, {record['precision']}",
