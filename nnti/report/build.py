@@ -25,9 +25,7 @@ THREE = {"ENet": "enet_camvid", "R2U-Net": "r2unet_camvid_short", "PSPNet": "psp
 COMPARED = {title: THREE[title] for title in ("R2U-Net", "PSPNet")}  # the report's figure 5
 ABLATION_TITLES = {
     "augmentation": "ENet on CamVid with and without augmentation: validation mean IoU",
-    "power": "ENet on CamVid, power of the poly schedule: validation mean IoU",
     "normalization": "R2U-Net, batch normalisation of the recurrent steps: mean IoU on 32 training images",
-    "protocol": "CamVid, one checkpoint by both protocols: validation mean IoU",
 }
 ROWS, DRAWS = 3, 6  # of the comparison of networks; of the gallery of augmentation
 QUALITY = 88  # of a JPEG

@@ -35,6 +35,18 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "half size, 40 epochs": {"augmented": "enet_camvid_ablation", "plain": "enet_camvid_ablation_plain"},
         "full size, 150 epochs": {"augmented": "enet_camvid", "plain": "enet_camvid_plain"},
     },
+    "pretraining": {
+        "PSPNet on EfficientNet-Lite0, half size": {
+            "ImageNet weights": "pspnet_camvid_lite0_short",
+            "random weights": "pspnet_camvid_lite0_random_short",
+        },
+    },
+    "attention": {
+        "PSPNet on EfficientNet-Lite0, half size": {
+            "pyramid": "pspnet_camvid_lite0_short",
+            "attention": "pspnet_camvid_lite0_attention_short",
+        },
+    },
     "power": {
         "half size, 40 epochs": {
             "power 1 (report)": "enet_camvid_ablation",
@@ -125,7 +137,7 @@ def ablation_scores(name: str, records: Records) -> dict[str, dict[str, list[flo
             found = seeds_of(experiment, records)
             for measure in STATISTICS if name == "normalization" else PROTOCOLS:
                 values = _values(measure, found)
-                if name in ("augmentation", "power"):
+                if name == "augmentation":
                     scores.setdefault(f"{conditions}, {measure} protocol", {})[variant] = values
                 else:
                     label = f"{variant}, {measure}" if variant else f"{measure} protocol"
