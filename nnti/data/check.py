@@ -28,7 +28,7 @@ class Checked:
     Attributes:
         title: the data set's. samples: {split: number of images}.
         absent: {split: reason} of the missing splits. faults: one text each.
-        unseen: classes without a pixel in the labels of `train`; empty if there are faults.
+        unseen: {split: classes without a pixel in its labels}, for train and val; empty if there are faults.
         notes: what was passed over. convert: the folder of the user's images, if `nnti.data.convert` can help them.
     """
 
@@ -36,7 +36,7 @@ class Checked:
     samples: dict[str, int] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
-    unseen: list[str] = field(default_factory=list)
+    unseen: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     convert: Path | None = None
 
@@ -68,22 +68,28 @@ def check_dataset(
     found.title = next(iter(opened.values())).title
     found.samples = {split: len(dataset) for split, dataset in opened.items()}
     found.notes = list(dict.fromkeys(note for dataset in opened.values() for note in dataset.notes))
-    seen, digests = {split: set() for split in opened}, {}
+    seen, digests, blank = {split: set() for split in opened}, {}, dict.fromkeys(opened, 0)
     for image, split, faults, classes, digest in _inspected(opened, progress):
         found.faults += map(str, faults)
         seen[split] |= classes
+        blank[split] += not classes and not faults
         digests[image] = digest
         if any(isinstance(fault, Convertible) for fault in faults):
             found.convert = getattr(opened[split], "images", None)
     found.faults += _shared(opened, digests)
+    found.notes += [f"{count} labels of {split} are void everywhere" for split, count in blank.items() if count]
     labels = list(dict.fromkeys(label for split in NEEDED if split in opened for _, label in opened[split].files))
     together: list[DataError] = []
-    _noted(together, next(iter(opened.values())).check_together, labels)
+    found.notes += _noted(together, next(iter(opened.values())).check_together, labels) or []
     found.faults += map(str, together)
     if set(NEEDED) <= set(opened) and not found.faults:  # unreadable files may hold any class
         found.faults += _degenerate(opened["train"], opened["val"], *(seen[split] for split in NEEDED))
     if "train" in opened and not found.faults:
-        found.unseen = [name for number, name in enumerate(opened["train"].class_names) if number not in seen["train"]]
+        names = opened["train"].class_names
+        found.unseen = {
+            split: [name for number, name in enumerate(names) if number not in seen[split]]
+            for split in NEEDED if split in opened
+        }  # fmt: skip
     return found
 
 
@@ -92,17 +98,23 @@ def check_labels(train: SegmentationDataset, val: SegmentationDataset, progress:
 
     All labels are counted once, which costs nothing where there is a decoded copy.
     """
-    train.check_together([label for dataset in (train, val) for _, label in dataset.files])
+    notes = train.check_together([label for dataset in (train, val) for _, label in dataset.files])
+    names, others = ({dataset.image_name(image) for image, _ in dataset.files} for dataset in (train, val))
+    if shared := names & others:
+        warnings.warn(
+            f"{len(shared)} of the {len(val)} images of '{val.split}' are in '{train.split}' too: scores on them say "
+            "nothing about other images",
+            stacklevel=2,
+        )
     learned, measured = (set(class_frequencies(data, progress=progress).nonzero()[0].tolist()) for data in (train, val))
     faults = list(_degenerate(train, val, learned, measured))
     if faults:
         raise DataError("\n".join(faults))
-    unseen = [train.class_names[number] for number in sorted(measured - learned)]
-    if unseen:
-        warnings.warn(
-            f"never in the labels of '{train.split}', but in '{val.split}': {', '.join(unseen)}", stacklevel=2
-        )
-    for note in train.notes:
+    for split, numbers, other in ((train, measured - learned, val), (val, learned - measured, train)):
+        if numbers:
+            names = ", ".join(train.class_names[number] for number in sorted(numbers))
+            warnings.warn(f"never in the labels of '{split.split}', but in '{other.split}': {names}", stacklevel=2)
+    for note in (*train.notes, *notes):
         warnings.warn(note, stacklevel=2)
 
 
@@ -119,8 +131,8 @@ def _degenerate(
     if len(learned) < 2:
         only = ", ".join(f"one class only, {train.class_names[number]}" for number in learned) or "no class"
         yield (
-            f"the labels of '{train.split}' in {train.root} hold {only}, beside void: a network needs two classes to "
-            f"tell apart. {train.one_class_advice}"
+            f"the labels of '{train.split}' in {train.root} ({len(train)} images) hold {only}, beside void: a network "
+            f"needs two classes to tell apart. {train.one_class_advice}"
         )
     if not measured:
         yield _all_void(val)
@@ -128,8 +140,9 @@ def _degenerate(
 
 def _all_void(dataset: SegmentationDataset) -> str:
     return (
-        f"all labels of '{dataset.split}' in {dataset.root} are void, so nothing can be measured on them: take another "
-        "split (--split in evaluate, val_split in a training), or add labels"
+        f"all labels of '{dataset.split}' in {dataset.root} ({len(dataset)} images) are void, so nothing can be "
+        "measured on them: add labels, or take more images (val_limit) or another split (--split in evaluate, "
+        "val_split in a training)"
     )
 
 

@@ -2,47 +2,63 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from PIL import Image
 
-from nnti.data.base import files_below
+from nnti.data.base import files_below, passed_over
 from nnti.data.files import DEPTH, IMAGE_ENDINGS, Convertible, largest_number, open_image, read_image, read_photo
 from nnti.errors import DataError
+from nnti.folders import writing
 from nnti.progress import progress_bar
-
-CAMERAS = (10, 12, 14, DEPTH)  # bits that they measure, stored in 16
 
 
 def convert_images(
     source: Path, target: Path, bits: int | None = None, progress: bool = True
-) -> tuple[int, int | None]:
-    """Write all pictures below a folder into a new one as 8-bit RGB; those that are copied, others become PNG.
+) -> tuple[int, int | None, list[str]]:
+    """Write all pictures below a folder into a new one as 8-bit RGB; those that are so already are copied.
 
-    Of 16-bit pictures `bits` are used, the same for all of them; None: the fewest of `CAMERAS` that hold them all.
+    Others become PNG: turned upright, transparent parts on white. Of 16-bit pictures `bits` are used, the same for all
+    of them; None: the fewest that hold them all, at least 8.
 
-    Returns the number of pictures, and the bits if there were such pictures. Raises DataError before anything is
-    written: if the new folder exists, for a damaged picture, and for more than `bits`.
+    Returns the number of pictures, the bits if there were such pictures, and notes on what was passed over. The new
+    folder appears when all of it is written. Raises DataError before that: if it exists, for a damaged picture, and for
+    more than `bits`; RunError where it cannot be written.
     """
-    paths = [Path(path) for path in files_below(source) if path.lower().endswith(IMAGE_ENDINGS)]
-    if target.exists() or not paths:
-        raise DataError(f"{target} exists; name a new folder" if paths else f"{source} holds no pictures")
+    if not source.is_dir():
+        raise DataError(f"there is no folder {source}; name the folder that holds the images")
+    if target.exists():
+        raise DataError(f"{target} exists; name a new folder")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise DataError(f"{target} lies in {source}, which would then hold every image twice; name one beside it")
+    every = [Path(path) for path in files_below(source)]
+    paths = [path for path in every if path.name.lower().endswith(IMAGE_ENDINGS)]
+    if not paths:
+        raise DataError(f"{source} holds no pictures ({' '.join(IMAGE_ENDINGS)})")
     found = [
         largest_number(open_image(path), path) for path in progress_bar(paths, desc="reading", disable=not progress)
     ]
     largest = max((number for number in found if number is not None), default=None)
     if largest is not None:
-        bits = bits or next(depth for depth in CAMERAS if largest < 1 << depth)
+        bits = bits or max(8, largest.bit_length())
         if largest >= 1 << bits:
             raise DataError(f"a picture below {source} holds {largest}, which needs more than {bits} bits")
-    for path in progress_bar(paths, desc="converting", disable=not progress):
-        place = target / os.path.relpath(path, source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            read_image(path)
-        except Convertible:
-            photo = read_photo(path, bits or DEPTH)
-            Image.fromarray(photo.permute(1, 2, 0).numpy()).save(place.with_suffix(".png"))
-        else:
-            shutil.copyfile(path, place)
-    return len(paths), None if largest is None else bits
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as unfinished:
+            for path in progress_bar(paths, desc="converting", disable=not progress):
+                _convert(path, Path(unfinished) / "all" / os.path.relpath(path, source), bits or DEPTH)
+            os.rename(Path(unfinished) / "all", target)
+    others = [os.path.relpath(path, source) for path in sorted({*every} - {*paths})]
+    return len(paths), None if largest is None else bits, passed_over(others, "no images")
+
+
+def _convert(path: Path, place: Path, bits: int) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        read_image(path)
+    except Convertible:
+        Image.fromarray(read_photo(path, bits).permute(1, 2, 0).numpy()).save(place.with_suffix(".png"))
+    else:
+        shutil.copyfile(path, place)

@@ -3,6 +3,7 @@
 Files of data sets are read strictly, because anything unexpected means damage; users' own photos leniently.
 """
 
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from nnti.errors import DataError, denied
 
 # files in a folder that count as images
 IMAGE_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-BANDS, EXTRA_SAMPLES = 277, 338  # TIFF's tags of the number of bands, and of what those beyond RGB are
+# TIFF's tags of whether 0 is white (0) or black, of the number of bands, and of what those beyond RGB are
+BLACK, BANDS, EXTRA_SAMPLES = 262, 277, 338
 DEPTH = 16  # bits
 
 
@@ -50,19 +52,24 @@ def read_photo(path: Path, bits: int | None = None) -> torch.Tensor:
 
     It is turned upright, 16 bits become 8, and transparent parts are shown on white.
 
-    `bits`: how many of the 16 the picture uses, as cameras do that measure 10 to 14; None: all, and a picture that is
-    nearly black then is a DataError.
+    `bits`: how many of the 16 the picture uses, as cameras do that measure 10 to 14; None: all, with a warning, and a
+    picture that is nearly black then is a DataError.
     """
     opened = open_image(path)
     image = ImageOps.exif_transpose(opened)
     if opened.format == "TIFF" and image.mode == "RGBA" and EXTRA_SAMPLES not in opened.tag_v2:
         image = Image.merge("RGB", image.split()[:3])  # the fourth band, infrared perhaps, is not said to be opacity
     if (largest := largest_number(image, path)) is not None:
-        if bits is None and 255 < largest < 1 << DEPTH - 2:
+        as_in_training = (
+            "python -m nnti convert FOLDER NEW_FOLDER --bits N, with the N that it printed for the training images"
+        )
+        if bits is None and 0 < largest < 1 << DEPTH - 2:
             raise DataError(
                 f"{path} has 16 bits, and no value above {largest}: it would be nearly black. Convert it, and others "
-                "of its kind, as for training: python -m nnti convert FOLDER NEW_FOLDER"
+                f"of its kind, as for training: {as_in_training}"
             )
+        if bits is None:
+            warnings.warn(f"{path} has 16 bits, of which 8 are used. Better: {as_in_training}", stacklevel=2)
         image = Image.fromarray(np.rint(np.array(image) / (((1 << (bits or DEPTH)) - 1) / 255)).astype(np.uint8))
     if image.has_transparency_data:
         paint = image.convert("RGBA")
@@ -166,7 +173,12 @@ def open_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             deep = any(f";{DEPTH}" in str(tile) for tile in image.tile)
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":  # a phone's photo with a second view or a depth map
+                raise DataError(f"{path} holds {frames} pictures in one file: save each as a file of its own")
             image.load()
+            if image.mode == "I;16" and image.format == "TIFF" and image.tag_v2.get(BLACK) == 0:
+                raise DataError(f"{path} has 16 bits, and 0 means white: save it with 0 as black, or with 8 bits")
             if deep and image.mode == "RGB" and max(high for _, high in image.getextrema()) < 1 << 6:
                 raise DataError(
                     f"{path} has 16 bits a colour and uses no more than 14, so that it would be nearly black. Scale it "

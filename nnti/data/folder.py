@@ -16,7 +16,8 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 
 from nnti.data.base import SegmentationDataset, exists, files_below, passed_over, read_list
 from nnti.data.files import IMAGE_ENDINGS
-from nnti.data.masks import ColourMasks, IndexMasks, describe_mask, read_colours
+from nnti.data.masks import ColourMasks, IndexMasks, check_list, describe_mask, read_colours
 from nnti.errors import DataError, FaultyFiles, permissions_explained
 from nnti.folders import data_roots
 
@@ -32,6 +33,7 @@ VAL_SHARE, SEED = 0.2, 0
 SAMPLES = 4  # masks that are read when a folder is opened
 LISTED = 50  # faults of one kind that are listed
 EXPORTED = Path("ImageSets/Segmentation")  # where exports have their lists
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}  # names of what looks like a split
 SUBSETS = {"train": "train", "val": "val", "validation": "val"}  # name of a list, as exporters write it → split
 
 
@@ -77,7 +79,8 @@ class Folder(SegmentationDataset):
     ):
         if split not in self.splits:
             raise DataError(
-                f"a folder has the splits train and val, not '{split}': set train_split=train, val_split=val"
+                f"a folder has the splits train and val, not '{split}': name one of these (--split in evaluate, "
+                "train_split and val_split in a training)"
             )
         folder = _find(root, images, masks)
         self.title, self.images = folder.resolve().name, folder / images
@@ -89,9 +92,11 @@ class Folder(SegmentationDataset):
             raise FaultyFiles([*faults, str(error)]) from None
         self.class_names, self.palette = self._masks.names, self._masks.palette
         self.void_color, self.encoding = self._masks.void_color, str(self._masks)
+        if wrong and not names:
+            raise FaultyFiles([*faults, *wrong])
         super().__init__(folder, split, [pairs[name] for name in names])
         self.label_values, self.one_class_advice = self._masks.values, self._masks.one_class_advice
-        self.notes = [*notes, *more]
+        self.notes = [*notes, *more, *_unread_tables(folder, self._masks)]
         if faults or wrong:
             raise FaultyFiles([*faults, *wrong], self)
 
@@ -103,9 +108,12 @@ class Folder(SegmentationDataset):
         """Read a mask as class numbers, uint8 (H, W); raise DataError for unknown values and colours."""
         return torch.from_numpy(self._masks.read(path))
 
-    def check_together(self, labels: Sequence[Path]) -> None:
-        """Raise DataError where masks of values have palettes that contradict each other."""
-        self._masks.check_together(labels)
+    def check_together(self, labels: Sequence[Path]) -> list[str]:
+        """Return notes on masks that are read otherwise than they may be meant; raise DataError where they surely are.
+
+        See `nnti.data.masks`.
+        """
+        return self._masks.check_together(labels)
 
 
 def _find(root: str | Path, images: str, masks: str) -> Path:
@@ -128,8 +136,11 @@ def _find(root: str | Path, images: str, masks: str) -> Path:
         there = sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
         raise DataError(
             f"{place} lacks the folder{'s' * (len(missing) > 1)} {' and '.join(missing)} (it holds "
-            f"{', '.join(there) or 'no folder'}); rename them, or say what they are called: images=…, masks=…"
+            f"{', '.join(there) or 'no folder'}); rename them, or say what they are called: images=…, masks=… All "
+            "images belong below one folder, and all masks, of the same names, below another"
         )
+    if (place / images).resolve() == (place / masks).resolve():
+        raise DataError(f"images={images} and masks={masks} are one folder: move the masks into a folder of their own")
     return place
 
 
@@ -159,11 +170,12 @@ def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[str, str]], list[
         )
 
     def of_bare(name: str) -> str:
-        return f"{pictures[name]} is an image without mask{_meant(name, spare)}; add the mask, or remove the image"
+        near = _meant(name, {name: drawn[name] for name in spare})
+        return f"{pictures[name]} is an image without mask{near}; add the mask, or remove the image"
 
     def of_spare(name: str) -> str:
         fix = f"save {others[name]} as JPEG or PNG" if name in others else "add the image, or remove the mask"
-        return f"{drawn[name]} is a mask without image{_meant(name, bare)}; {fix}"
+        return f"{drawn[name]} is a mask without image{_meant(name, {name: pictures[name] for name in bare})}; {fix}"
 
     faults = [*_told(doubled, str), *_told([*lossy.values()], of_lossy)]
     faults += [*_told(bare, of_bare), *_told(spare, of_spare)]
@@ -172,7 +184,10 @@ def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[str, str]], list[
     notes = passed_over(no_images, f"no images in {images}") + passed_over(no_masks, f"no masks in {masks}")
     pairs = {name: (path, drawn[name]) for name, path in pictures.items() if name in drawn}
     if not pairs:
-        nothing = f"no image ({' '.join(IMAGE_ENDINGS)}) below {images} has a mask of the same name below {masks}"
+        nothing = (
+            f"no image ({' '.join(IMAGE_ENDINGS)}) below {images} has a mask of the same name below {masks}; names "
+            f"must be equal up to the ending, as a.jpg and a.png are. Found: {len(pictures)} images, {len(drawn)} masks"
+        )
         raise FaultyFiles([*faults, nothing])
     return pairs, faults, notes
 
@@ -197,11 +212,12 @@ def _ending(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
-def _meant(name: str, names: Iterable[str]) -> str:
-    """Ask whether the nearest of `names` was meant; its digits must be the same."""
-    same = [other for other in names if re.sub(r"\D", "", other) == re.sub(r"\D", "", name)]
-    near = difflib.get_close_matches(name, same[:1000], n=1)
-    return f" (did you mean {near[0]}? Names must be equal up to the ending)" if near else ""
+def _meant(name: str, others: Mapping[str, str]) -> str:
+    """Ask whether the nearest of `others`, name → what to call it, was meant; its digits must be the same."""
+    same = [other for other in others if re.sub(r"\D", "", other) == re.sub(r"\D", "", name)][:1000]
+    folded = {other.casefold(): other for other in same}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.4)
+    return f" (did you mean {others[folded[near[0]]]}? Names must be equal up to the ending)" if near else ""
 
 
 def _encoding(
@@ -233,8 +249,18 @@ def _encoding(
     if not all(type(value) is int and 0 <= value <= 255 for value in values or ()):
         raise DataError(f"void={void!r}: it must be a value from 0 to 255, or a list of such values")
     where = str(names) if isinstance(names, Path) else "classes"
-    names = read_list(names) if isinstance(names, Path) else names
+    if isinstance(names, Path):
+        names = read_list(names)
+        check_list(names, where)
     return IndexMasks(names, where, values, masks[:SAMPLES], any_palette=colours is False)
+
+
+def _unread_tables(folder: Path, masks: IndexMasks | ColourMasks) -> list[str]:
+    """Return a note on files of classes in a folder that its masks are not read with."""
+    tables = [name for name in ("colours.csv", "classes.txt", "labelmap.txt") if exists(folder / name)]
+    return passed_over(
+        [name for name in tables if str(folder / name) != masks.where], f"as {masks.where} has the classes"
+    )
 
 
 def _split(
@@ -243,8 +269,11 @@ def _split(
     """Return the names of a split in order, the faults of its list file, and notes on names in no list."""
     lists = _lists(folder)
     if not lists:
-        others = [f"passed over: {folder / EXPORTED} has no train.txt and val.txt, so the split is drawn"]
-        return _drawn(names, split, val_share, seed, folder), [], others if exists(folder / EXPORTED) else []
+        others = [name for name in sorted(os.listdir(folder)) if Path(name).stem.casefold() in PARTS]
+        others += sorted({name.partition("/")[0] for name in names} & PARTS)
+        others += [str(EXPORTED)] if exists(folder / EXPORTED) else []
+        why = "as the split is drawn; train.txt and val.txt, with the images' names, would fix it"
+        return _drawn(names, split, val_share, seed, folder), [], passed_over(others, why)
     if len(lists) < len(Folder.splits):
         (only,) = lists.values()
         raise DataError(
@@ -261,9 +290,14 @@ def _split(
     left = sorted(known.difference(*listed.values()))
 
     def of_unknown(name: str) -> str:
-        return f"{lists[split]} names {name}, which is no image with a mask{_meant(name, names)}; correct it"
+        near = _meant(name, {name: name for name in names})
+        return f"{lists[split]} names {name}, which is no image with a mask{near}; correct it"
 
-    return list(chosen), _told(unknown, of_unknown), passed_over(left, "in neither list")
+    twice = sorted(name for name, count in Counter(listed[split]).items() if count > 1)
+    notes = passed_over(left, "in neither list") + passed_over(twice, f"listed again in {lists[split]}")
+    if lists[split].parent == folder and exists(folder / EXPORTED):
+        notes.append(f"passed over: the lists in {folder / EXPORTED}, as {folder} has its own")
+    return list(chosen), _told(unknown, of_unknown), notes
 
 
 def _lists(folder: Path) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """Masks of your own data: values or colours → class numbers, with the names and colours of the classes."""
 
 import csv
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,6 +19,8 @@ from nnti.errors import DataError
 COLUMNS = ("name", "red", "green", "blue")
 LISTED = 4  # colours or values that an error names
 SMOOTHED = 16  # more unknown colours or values than this are not forgotten classes
+NUMBERED = re.compile(r"(\d+)(?:\s*[\t,;:=]|\s+\S)|.*[\t,;:=]\s*(\d+)$")  # a line of a list with numbers
+NO_CLASSES = ("name", "names", "class", "classes", "label", "labels", "__ignore__")  # a heading; LabelMe's value −1
 ALIKE = 12  # distance in RGB below which two colours look the same
 SMOOTHING = (
     "So many come from JPEG compression or smoothed edges (anti-aliasing): export the mask again as PNG from the tool "
@@ -82,52 +85,74 @@ class IndexMasks:
         wrong = np.flatnonzero((counts > 0) & (self.numbers < 0))
         if len(wrong):
             shown = _listed([f"{value} ({counts[value]} pixels)" for value in wrong[:LISTED]], len(wrong))
-            advice = SMOOTHING if len(wrong) > SMOOTHED else f"Give each a line in {self.where}, or name it in void=[…]"
+            advice = SMOOTHING
+            if len(wrong) <= SMOOTHED:
+                void = _argument(f"void={sorted({*map(int, wrong), *self.void})}".replace(" ", ""))
+                advice = (
+                    f"Give every value up to {wrong[-1]} a line in {self.where}, whose first line is that of 0, or say "
+                    f"that they are void: {void}"
+                )
             raise DataError(
                 f"{path} holds values beyond the classes: {shown}. {self.where} has {len(self.names)} classes, void is "
                 f"{self.void}. {advice}"
             )
         return self.numbers.astype(np.uint8)[stored]
 
-    def check_together(self, masks: Sequence[Path]) -> None:
-        """Raise DataError where 255 stands for a class, or two masks show one class in different colours."""
-        if not self.void_is_said:
-            self._check_white(masks)
-        with ThreadPoolExecutor(MOST_THREADS) as pool:
-            palettes = set(pool.map(_palette_in_head, masks)) - {None}
-        if self.any_palette or len(palettes) < 2:
-            return
-        shown: dict[int, tuple[np.ndarray, Path]] = {}
-        for path, values, palette in _looked_at(masks):
-            count = 0 if palette is None else len(palette)
-            for value in sorted(value for value in values - set(self.void) if value < count):
-                colour, first = shown.setdefault(value, (palette[value], path))
-                if _distinguishable(np.stack([colour, palette[value]])):
-                    raise DataError(
-                        f"{path} shows the value {value} in the colour {tuple(palette[value].tolist())}, and {first} "
-                        f"in {tuple(colour.tolist())}. If the colours are right, {_as_colours(self.where)}. If the "
-                        "values are right, say that colours do not count: colours=False (on the command line "
-                        "colours=false)"
-                    )
+    def check_together(self, masks: Sequence[Path]) -> list[str]:
+        """Return notes on masks that may mean something else than they are read as; raise DataError where they do.
 
-    def _check_white(self, masks: Sequence[Path]) -> None:
-        """Refuse 255 where it never lies beside a class but 0: a painted class would be taken for void."""
-        white, others = [], set()
+        That is where 255 stands for a class rather than for void, and where masks show one class in different colours.
+        """
+        return [
+            *([] if self.void_is_said else self._white(masks)),
+            *([] if self.any_palette else self._palettes(masks)),
+        ]
+
+    def _white(self, masks: Sequence[Path]) -> list[str]:
+        """Look for 255 as a painted class: it then lies beside 0 alone, and not around a class as void does."""
+        white, around, others = [], 0, set()
         for path, values, _ in _looked_at(masks):
             if IGNORE_INDEX not in values:
                 others |= values - {0}
-            elif not values <= {0, IGNORE_INDEX}:
-                return  # a void contour around a class
-            elif 0 in values:
+            elif values == {0, IGNORE_INDEX}:
                 white.append(path)
-        if white:
-            advice = _if_white_is_a_class(self.where)
-            if others:
-                advice = f"If it is a class, which other masks have as {min(others)}, save it with that value there too"
-            raise DataError(
-                f"{white[0]} holds 0 and 255 alone{f', as do {len(white) - 1} others' * (len(white) > 1)}, no mask has "
-                f"255 beside another class, and 255 means void. {advice}. If it is void, say so: void=[255]"
-            )
+            elif values != {IGNORE_INDEX}:
+                around += 1
+        if not white:
+            return []
+        found = f"{len(white)} of {len(masks)} masks hold 0 and 255 alone, such as {white[0]}, and 255 means void"
+        advice = _if_white_is_a_class(self.where)
+        if others:
+            advice = f"If it is a class, which other masks have as {min(others)}, save it with that value there too"
+        advice = f"{found}. {advice}. If it is void: {_argument('void=255')}"
+        if len(white) > around:
+            raise DataError(advice)
+        return [advice]
+
+    def _palettes(self, masks: Sequence[Path]) -> list[str]:
+        with ThreadPoolExecutor(MOST_THREADS) as pool:
+            palettes = list(pool.map(_palette_in_head, masks))
+        bare, notes = palettes.count(None), []
+        if 0 < bare < len(masks):
+            notes = [f"{len(masks) - bare} masks have a palette and {bare} have none: the values of all are read alike"]
+        if len(set(palettes) - {None}) < 2:
+            return notes
+        shown: dict[int, tuple[np.ndarray, Path]] = {}  # value → the colour that a mask shows it in
+        meant: dict[tuple[int, ...], int] = {}  # colour → the value that a mask shows in it
+        for path, values, palette in _looked_at(masks):
+            count = 0 if palette is None else len(palette)
+            colours = {value: palette[value] for value in values - set(self.void) if value < count}
+            told_apart = len({tuple(colour.tolist()) for colour in colours.values()}) == len(colours)
+            for value, colour in sorted(colours.items()):
+                known, first = shown.setdefault(value, (colour, path))
+                same = meant.setdefault(tuple(colour.tolist()), value) == value or not told_apart
+                if _distinguishable(np.stack([known, colour])) or not same:
+                    raise DataError(
+                        f"{path} shows the value {value} in the colour {tuple(colour.tolist())}, and {first} "
+                        f"in {tuple(known.tolist())}. If the colours are right, {_as_colours(self.where)}. If the "
+                        f"values are right, say that colours do not count: {_argument('colours=false')}"
+                    )
+        return notes
 
 
 class ColourMasks:
@@ -169,8 +194,9 @@ class ColourMasks:
             raise self._foreign(path, packed[unknown])
         return self._numbers[places]
 
-    def check_together(self, masks: Sequence[Path]) -> None:
+    def check_together(self, masks: Sequence[Path]) -> list[str]:
         """Accept all: each mask is read by its own colours."""
+        return []
 
     def _foreign(self, path: Path, packed: np.ndarray) -> DataError:
         values, counts = np.unique(packed, return_counts=True)
@@ -213,6 +239,23 @@ def describe_mask(path: Path) -> str:
         values = np.unique(_packed(read_colour_png(path)))
         return (
             f"{path} holds the colours {_listed([str(_unpacked(value)) for value in values[:SMOOTHED]], len(values))}"
+        )
+
+
+def _argument(setting: str) -> str:
+    """Say where a data set's argument is given."""
+    return f'--set "{setting}" in data check, --set "dataset_arguments.{setting}" in train'
+
+
+def check_list(lines: Sequence[str], where: Path) -> None:
+    """Raise DataError for a list of classes that another program wrote, with a heading, numbers or comments."""
+    others = [line for line in lines if line.casefold() in NO_CLASSES or line.startswith("#")]
+    numbers = [match and int(match[1] or match[2]) for match in map(NUMBERED.match, lines)]
+    if others or (lines and set(numbers) in (set(range(len(lines))), set(range(1, len(lines) + 1)))):
+        found = f"the line '{others[0]}'" if others else f"numbers, as in '{lines[0]}'"
+        raise DataError(
+            f"{where} has {found}: leave one name a line. The first line names the value 0, the second 1, and so on; a "
+            "value that no mask holds needs a line too, such as unused"
         )
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from nnti.data import SegmentationDataset
 from nnti.data.base import IGNORE_INDEX
+from nnti.data.check import check_measurable
 from nnti.device import commit, versions
 from nnti.inference.image import predict
 from nnti.metrics import confusion, scores
@@ -29,6 +30,7 @@ def analyze(
 
     Returns `ErrorCounts.summary` with `epoch`, `commit` and `versions`.
     """
+    check_measurable(dataset)
     errors, precision = ErrorCounts(dataset), checkpoint["experiment"]["precision"]
     for index in progress_bar(range(len(dataset)), desc="errors", unit="img", leave=False, disable=not progress):
         image, label = dataset[index]

@@ -6,6 +6,7 @@ is used. It holds only plain types and tensors, so reading it cannot run code.
 
 import textwrap
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import nn
 
 from nnti.data import SegmentationDataset
 from nnti.errors import RunError
+from nnti.experiment import Experiment
 from nnti.models import build_model
 
 DESCRIPTION = ("experiment", "class_names", "model")
@@ -37,7 +39,10 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
         found = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # many kinds, depending on the damage
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise RunError(f"{path} cannot be read: it is damaged, or not a checkpoint ({reason[0]})") from error
+        raise RunError(
+            f"{path} cannot be read: it is damaged, or not a checkpoint ({reason[0]}). Remove it; where the run still "
+            "has its last.pt, the command that trained it writes the best one anew"
+        ) from error
     missing = [key for key in DESCRIPTION if not isinstance(found, dict) or key not in found]
     if missing:
         raise RunError(
@@ -108,17 +113,23 @@ def image_names(dataset: SegmentationDataset) -> list[str]:
     return [dataset.image_name(image) for image, _ in dataset.files]
 
 
-def take_over(model: nn.Module, run: Path, name: str) -> dict[str, Any]:
-    """Copy each tensor of equal name and shape from a run's best checkpoint into a model called `name`.
+def take_over(model: nn.Module, run: Path, experiment: Experiment, class_names: Sequence[str]) -> dict[str, Any]:
+    """Copy each tensor of equal name and shape from a run's best checkpoint into an experiment's model.
 
-    Returns the file, its epoch, and the names of the tensors that stay as they were, such as a classifier's for another
-    number of classes. Raises RunError if the run trained another network.
+    The classifier is copied only if the run's classes were these, in this order.
+
+    Returns the file, its epoch, and the names of the tensors that stay as they were. Raises RunError if the run trained
+    another network.
     """
-    found, own = load_checkpoint(run / "best.pt"), model.state_dict()
+    found, own, name = load_checkpoint(run / "best.pt"), model.state_dict(), experiment.model
     if found["experiment"]["model"] != name:
         other = found["experiment"]["model"]
         raise RunError(f"initial_weights: {run} is a run of model={other}, not of {name}; take another, or that model")
     fitting = {key: value for key, value in found["model"].items() if key in own and own[key].shape == value.shape}
+    if list(found["class_names"]) != list(class_names):
+        with torch.device("meta"):  # a tensor of the classifier is one whose shape depends on the number of classes
+            other = build_model(name, len(class_names) + 1, experiment.model_arguments, pretrained=False).state_dict()
+        fitting = {key: value for key, value in fitting.items() if other[key].shape == value.shape}
     model.load_state_dict({**own, **fitting})
     rest = [key for key in own if key not in fitting]
     return {"file": f"{run.resolve().name}/best.pt", "epoch": found["epoch"], "not_taken_over": rest}

@@ -21,7 +21,7 @@ from nnti.augment import memory_format, prepare
 from nnti.data import attach_cache
 from nnti.data.check import check_labels
 from nnti.device import autocast, compiled, machine_explained, resolve_device, resolve_precision
-from nnti.errors import RunError
+from nnti.errors import DataError, RunError
 from nnti.experiment import Experiment
 from nnti.folders import find_run_dir, runs_dir
 from nnti.inference.evaluate import count, normalization_gap, results
@@ -33,7 +33,7 @@ from nnti.progress import write_line
 from nnti.training.monitors import Monitor, Monitors, ProgressBar, TensorBoard
 from nnti.training.optimizer import build_optimizer, check_batch, for_this_machine, poly, poly_schedule
 from nnti.training.parallel import join
-from nnti.training.run_folder import RunFolder, build_record, check_data, continued, refuse_foreign
+from nnti.training.run_folder import RunFolder, build_record, check_data, continued, refuse_foreign, refuse_other_folder
 from nnti.training.state import Partial, RunState, history_row
 from nnti.training.stopping import StopSignal
 
@@ -87,8 +87,7 @@ class Fit:
         with self.world.first_of_machine_first():
             for dataset in (self.train_data, self.val_data):
                 attach_cache(dataset, experiment.cache, progress=self.progress)
-        if not saved:
-            check_labels(self.train_data, self.val_data, self.progress)
+        check_labels(self.train_data, self.val_data, self.progress)
         weights = saved["class_weights"] if saved else None  # counting all labels again would give the same
         self.loss = build_loss(experiment, self.train_data, self.progress, weights).to(self.device)
         self.optimizer = build_optimizer(experiment, self.model)
@@ -246,11 +245,22 @@ class Fit:
         started = time.perf_counter()
         val = self._measure(self.experiment.protocol) if due else None
         val_seconds = time.perf_counter() - started if due else math.nan
+        if due and not val["pixels_per_class"].sum():
+            raise DataError(
+                f"no labelled pixel of '{self.val_data.split}' lies in the crop of the report protocol: set "
+                f"protocol=full, or a val_size above {self.experiment.val_size}"
+            )
         train, train_seconds, gradient, steps = None, 0.0, math.nan, len(self.loader)
         if epoch:
             gradient = float(self.state.partial.gradient)
             loss, matrix = self.world.sum(self.state.partial.total, self.state.partial.matrix)
             train, train_seconds = {"loss": float(loss.mean), **matrix.compute()}, self.state.partial.seconds
+            if not train["pixels_per_class"].sum():
+                warnings.warn(
+                    f"nothing was learned in epoch {epoch}, as no crop held a labelled pixel: set a crop_size above "
+                    f"{self.experiment.crop_size}, or a smaller base_size",
+                    stacklevel=2,
+                )
         factor = poly(max(0, epoch * steps - 1), self.experiment.epochs * steps, self.experiment.power)
         rate = self.experiment.learning_rate * factor
         others = {"learning_rate": rate, "gradient_norm": gradient, "train_seconds": train_seconds}
@@ -322,6 +332,7 @@ class Fit:
 
     def _saved(self, extend: bool) -> dict[str, Any] | None:
         """Return the folder's last checkpoint if the run resumes from it."""
+        refuse_other_folder(self.run.path)
         saved = None if self.restart else self.run.load_last()
         if saved:
             saved = continued(self.run, self.experiment, saved, extend)
@@ -338,7 +349,7 @@ class Fit:
         pretrained = begins and source is None and self.world.main
         model = build_model(name, self.train_data.num_classes, arguments, pretrained=pretrained)
         if source is not None:
-            model.weights = take_over(model, find_run_dir(source), name)
+            model.weights = take_over(model, find_run_dir(source), self.experiment, self.train_data.class_names)
             if self.world.main:
                 rest = ", ".join(model.weights["not_taken_over"]) or "none"
                 write_line(f"begins with the weights of {model.weights['file']}; tensors not taken over: {rest}")
