@@ -99,12 +99,12 @@ def test_widgets_are_for_cells_that_a_person_runs(person):
 
 
 def test_watch_is_a_bar_of_text_and_a_line_per_validation_where_nobody_looks(tiny, tmp_path, capsys):
-    rows = list(watch(fit(tiny, tmp_path)))
+    rows = list(watch(fit(tiny, tmp_path / "run")))
     printed = capsys.readouterr()
     assert printed.out.count("val mean IoU") == len(rows) == 2
     assert f"{rows[-1]['val_mean_iou']:.3f} (report protocol)" in printed.out
     assert "8/8" in printed.err and "img/s" in printed.err  # one bar over all images
-    assert list(watch(fit(tiny, tmp_path, restart=True, progress=False))) and capsys.readouterr().out == ""
+    assert list(watch(fit(tiny, tmp_path / "run", restart=True, progress=False))) and capsys.readouterr().out == ""
 
 
 # the dashboard
@@ -112,7 +112,7 @@ def test_watch_is_a_bar_of_text_and_a_line_per_validation_where_nobody_looks(tin
 
 def test_the_dashboard_shows_the_training_and_changes_nothing_in_it(tiny, whole, tmp_path):
     board = Dashboard()
-    watched = fit(tiny, tmp_path).watched_by(board)
+    watched = fit(tiny, tmp_path / "run").watched_by(board)
     list(watched)
     assert repr(timeless(whole.rows)) == repr(timeless(watched.rows))  # NaN is not equal to itself
     assert same_weights(whole, watched)
@@ -144,13 +144,13 @@ class Presses(Monitor):
 
 def test_stop_ends_after_the_step_with_everything_saved_and_the_same_call_goes_on(tiny, whole, tmp_path):
     board = Dashboard()
-    run = fit(tiny, tmp_path).watched_by(board)
+    run = fit(tiny, tmp_path / "run").watched_by(board)
     run.monitors.members.append(Presses(board))
     # as with a KeyboardInterrupt, waiting cells do not run
     with pytest.raises(KeyboardInterrupt, match="stopped in epoch 2 of 2 after step 1 of 2"):
         list(run)
     assert "stopped in epoch 2 after step 1" in said(board.box)
-    assert same_weights(whole, train(tiny, tmp_path))
+    assert same_weights(whole, train(tiny, tmp_path / "run"))
 
 
 def test_a_budget_keeps_its_share():
