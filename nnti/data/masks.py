@@ -311,9 +311,13 @@ def _row(row: Sequence[Any], where: str) -> Row:
 
 def _looked_at(masks: Sequence[Path]) -> Iterator[tuple[Path, set[int], np.ndarray | None]]:
     """Yield path, values and palette of readable masks; faults are reported when masks are read."""
-    for path in masks:
+
+    def look(path: Path) -> tuple[Path, set[int], np.ndarray | None] | None:
         with suppress(DataError):
-            yield path, set(np.unique(read_index_png(path)).tolist()), palette_of(path)
+            return path, set(np.unique(read_index_png(path)).tolist()), palette_of(path)
+
+    with ThreadPoolExecutor(MOST_THREADS) as pool:
+        yield from filter(None, pool.map(look, masks))
 
 
 def _palette_in_head(path: Path) -> bytes | None:
