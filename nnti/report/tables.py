@@ -154,6 +154,20 @@ def seeds_of(experiment: str, records: Records) -> dict[str, dict[str, Any]]:
     }
 
 
+def network_of(settings: Mapping[str, Any]) -> str:
+    """Return a network's title with what sets its run apart, for example "R2U-Net, norm per step"."""
+    arguments = settings["model_arguments"]
+    remarks = {
+        arguments.get("backbone"): "backbone" in arguments,
+        "attention": arguments.get("context") == "attention",
+        "gates": arguments.get("gates"),
+        "norm per step": arguments.get("step_norm") == "per_step",
+        "ImageNet weights": arguments.get("pretrained"),
+        "plain": not settings["augment"],
+    }
+    return ", ".join([MODELS[settings["model"]].title, *(remark for remark, holds in remarks.items() if holds)])
+
+
 def data_of(record: dict[str, Any]) -> str:
     """Return what was trained on and validated with, for example "CamVid (367 / 101 images)"."""
     data = record["data"]
@@ -225,10 +239,9 @@ def _summary(records: Records) -> pd.DataFrame:
     rows = []
     for name, record in ((name, records[name]) for name in CAMVID if name in records):
         model = record["experiment"]["model"]
-        per_step = record["experiment"]["model_arguments"].get("step_norm") == "per_step"
         rows.append(
             {
-                "network": MODELS[model].title + (", norm per step" if per_step else ""),
+                "network": network_of(record["experiment"]),
                 "data": data_of(record),
                 "epochs": str(record["epochs"]),
                 **{protocol: _share(record["validation"][protocol]["mean_iou"]) for protocol in ("report", "full")},
@@ -254,8 +267,7 @@ def _metrics(runs: Mapping[str, RunFolder]) -> pd.DataFrame:
 
 def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
     experiment = Experiment.load(name)
-    title, dataset = MODELS[experiment.model].title, DATASETS[experiment.dataset].title
-    title = title if experiment.augment else f"{title}, plain"
+    title, dataset = network_of(experiment.to_dict()), DATASETS[experiment.dataset].title
     if name not in runs or not runs[name].finished:
         command = f"{NOT_RUN}: python -m nnti train {name}"
         return [_metrics_row(title, dataset, "val", "report", dict.fromkeys(METRICS), command)]
