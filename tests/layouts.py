@@ -1,6 +1,7 @@
 """Builders of tiny data sets in exactly the layout and file formats of the originals."""
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,18 @@ def save_mat(path: Path, label: np.ndarray) -> None:
 def save_image(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)
+
+
+def save_grey_png(path: Path, array: np.ndarray, bits: int) -> None:
+    """Write a grey PNG of 1, 2 or 4 bits a pixel, which Pillow reads and does not write."""
+    digits = np.unpackbits(array[..., None].astype(np.uint8), axis=-1)[..., -bits:].reshape(len(array), -1)
+    lines = b"".join(b"\0" + row.tobytes() for row in np.packbits(digits, axis=1))
+    head = struct.pack(">IIBBBBB", *array.shape[::-1], bits, 0, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    chunks = [
+        struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part)) for kind, part in parts
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
 
 def save_tiff(path: Path, array: np.ndarray) -> None:

@@ -359,6 +359,10 @@ def test_a_command_converts_all_images_and_keeps_originals_and_their_range(place
                                   (str(root / "imges"), new, "there is no folder")):  # fmt: skip
         assert main(["convert", source, str(target)]) == 1 and fault in capsys.readouterr().err
     (root / "images" / "more.jp2").touch()
+    layouts.save_image(root / "images" / "hot.tif", np.array([[0, 65535]], np.uint16))
+    turned = Image.Exif()
+    turned[274] = 3
+    Image.new("RGB", (4, 6)).save(root / "images" / "turned.jpg", exif=turned)
     with monkeypatch.context() as patched:  # stopped in the middle
         patched.setattr(
             "nnti.data.convert._convert", lambda path, place, bits: 1 / (path.stem != OWN[3].split("/")[-1])
@@ -366,7 +370,12 @@ def test_a_command_converts_all_images_and_keeps_originals_and_their_range(place
         with pytest.raises(ZeroDivisionError):
             main(["convert", images, str(new)])
     assert sorted(path.name for path in root.iterdir()) == ["classes.txt", "images", "images_rgb", "masks"]
-    assert main(["convert", images, str(new)]) == 0 and "no images: more.jp2 (1 in all)" in capsys.readouterr().out
+    assert main(["convert", images, str(new)]) == 0
+    said = capsys.readouterr().out
+    assert "no images: more.jp2 (1 in all)" in said and "masks may not fit: turned.jpg (1 in all)" in said
+    assert "become dark; " in said and "hot.tif has 65535" in said
+    assert main(["convert", images, str(root / "other"), "--bits", "12"]) == 1
+    assert "hot.tif holds 65535, which needs 16 bits, more than 12" in capsys.readouterr().err
     assert main(["predict", "enet_camvid", str(next(iter(before)))]) == 1  # in the dark
     assert "python -m nnti convert" in capsys.readouterr().err
 
@@ -379,6 +388,15 @@ def test_masks_of_colours_with_a_list_of_names_are_told_to_have_a_table(tmp_path
     assert all("the colours (0, 0, 0), " in fault and "write a colours.csv instead of" in fault for fault in faults)
     (root / "kept").rename(root / "colours.csv")
     assert len(faults) == len(OWN) and check_dataset("folder", root, progress=False).faults == []
+
+
+def test_grey_masks_of_few_bits_are_read_as_they_are_stored(tmp_path):
+    root = write_folder(tmp_path)
+    for name, bits in zip(OWN, (2, 4, 1), strict=False):
+        label = np.minimum(own_label(name), 1 if bits == 1 else 2)
+        layouts.save_grey_png(mask_path(root, name), label, bits)
+        data = next(data for data in (Folder(root), Folder(root, "val")) if name in names(data))
+        np.testing.assert_array_equal(data.label(names(data).index(name)), label)
 
 
 def test_backslashes_of_windows_are_no_line_breaks(places, capsys):

@@ -198,8 +198,13 @@ def files_below(folder: str | Path, above: Sequence[str] = ()) -> Iterator[str]:
 
 def passed_over(names: Sequence[str], why: str) -> list[str]:
     """Return a text that names and counts what was passed over; nothing if that is nothing."""
+    return counted(f"passed over, {why}", names)
+
+
+def counted(what: str, names: Sequence[str]) -> list[str]:
+    """Return a text that names the first of them and counts all; nothing if there are none."""
     shown = ", ".join(names[:NOTED]) + ", …" * (len(names) > NOTED)
-    return [f"passed over, {why}: {shown} ({len(names)} in all)"] if names else []
+    return [f"{what}: {shown} ({len(names)} in all)"] if names else []
 
 
 def check_choice(what: str, choice: str, choices: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nnti.data import DATASETS, MINIATURES, DataError, SegmentationDataset, class_frequencies, load_dataset
-from nnti.data.base import IGNORE_INDEX, MOST_THREADS, check_choice, check_sizes
+from nnti.data.base import IGNORE_INDEX, MOST_THREADS, check_choice, check_sizes, counted
 from nnti.data.files import Convertible, read_image
 from nnti.errors import FaultyFiles
 from nnti.progress import progress_bar
@@ -77,6 +77,7 @@ def check_dataset(
         if any(isinstance(fault, Convertible) for fault in faults):
             found.convert = getattr(opened[split], "images", None)
     found.faults += _shared(opened, digests)
+    found.notes += _twice(opened, digests)
     found.notes += [f"{count} labels of {split} are void everywhere" for split, count in blank.items() if count]
     labels = list(dict.fromkeys(label for split in NEEDED if split in opened for _, label in opened[split].files))
     together: list[DataError] = []
@@ -168,6 +169,16 @@ def _shared(opened: dict[str, SegmentationDataset], digests: dict[Path, bytes | 
             elif digests[image] in learned:
                 other = learned[digests[image]]
                 yield f"{image} of the split '{split}' has the same pixels as {other} of 'train': remove one of them"
+
+
+def _twice(opened: dict[str, SegmentationDataset], digests: dict[Path, bytes | None]) -> list[str]:
+    """Name the images of `train` whose pixels another one has too."""
+    first: dict[bytes, Path] = {}
+    train = [image for image, _ in opened["train"].files if digests[image]] if "train" in opened else []
+    again = [
+        f"{image} (as {first[digests[image]]})" for image in train if first.setdefault(digests[image], image) != image
+    ]
+    return counted("the same picture again in train", again)
 
 
 def _inspected(opened: dict[str, SegmentationDataset], progress: bool) -> Iterator[tuple]:

@@ -7,8 +7,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from nnti.data.base import files_below, passed_over
-from nnti.data.files import DEPTH, IMAGE_ENDINGS, Convertible, largest_number, open_image, read_image, read_photo
+from nnti.data.base import counted, files_below, passed_over
+from nnti.data.files import (
+    DEPTH,
+    IMAGE_ENDINGS,
+    Convertible,
+    largest_number,
+    open_image,
+    orientation,
+    read_image,
+    read_photo,
+)
 from nnti.errors import DataError
 from nnti.folders import writing
 from nnti.progress import progress_bar
@@ -36,14 +45,20 @@ def convert_images(
     paths = [path for path in every if path.name.lower().endswith(IMAGE_ENDINGS)]
     if not paths:
         raise DataError(f"{source} holds no pictures ({' '.join(IMAGE_ENDINGS)})")
-    found = [
-        largest_number(open_image(path), path) for path in progress_bar(paths, desc="reading", disable=not progress)
-    ]
-    largest = max((number for number in found if number is not None), default=None)
-    if largest is not None:
-        bits = bits or max(8, largest.bit_length())
-        if largest >= 1 << bits:
-            raise DataError(f"a picture below {source} holds {largest}, which needs more than {bits} bits")
+    turned, deep = [], {}  # path → its largest number
+    for path in progress_bar(paths, desc="reading", disable=not progress):
+        image = open_image(path)
+        number = largest_number(image, path)
+        deep |= {} if number is None else {path: number}
+        turned += [] if orientation(image) in (0, 1) else [os.path.relpath(path, source)]
+    notes = counted("turned upright by their EXIF data, so that masks may not fit", turned)
+    if deep:
+        most = max(deep, key=deep.get)
+        needed, usual = max(8, deep[most].bit_length()), sorted(deep.values())[len(deep) // 2]
+        if needed > (bits := bits or needed):
+            raise DataError(f"{most} holds {deep[most]}, which needs {needed} bits, more than {bits}")
+        if usual < 1 << bits - 2:
+            notes.append(f"half of the pictures have no number above {usual} and become dark; {most} has {deep[most]}")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as unfinished:
@@ -51,7 +66,7 @@ def convert_images(
                 _convert(path, Path(unfinished) / "all" / os.path.relpath(path, source), bits or DEPTH)
             os.rename(Path(unfinished) / "all", target)
     others = [os.path.relpath(path, source) for path in sorted({*every} - {*paths})]
-    return len(paths), None if largest is None else bits, passed_over(others, "no images")
+    return len(paths), bits if deep else None, notes + passed_over(others, "no images")
 
 
 def _convert(path: Path, place: Path, bits: int) -> None:

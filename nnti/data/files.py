@@ -38,8 +38,7 @@ def read_image(path: Path) -> torch.Tensor:
             f"{path} has mode {image.mode}, not 8-bit RGB. Restore the original, or convert the images to RGB in a "
             "new folder: python -m nnti convert IMAGES NEW_FOLDER"
         )
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if turned not in (0, 1):
+    if (turned := orientation(image)) not in (0, 1):
         raise Convertible(
             f"{path} has the EXIF orientation {turned}: viewers turn it, but not its label. Save it upright, without "
             "EXIF, in a new folder (python -m nnti convert IMAGES NEW_FOLDER), and check that its label fits"
@@ -77,6 +76,11 @@ def read_photo(path: Path, bits: int | None = None) -> torch.Tensor:
     return _tensor(image.convert("RGB"))
 
 
+def orientation(image: Image.Image) -> int:
+    """Return how a viewer turns a picture, by EXIF: 0 and 1 mean not at all."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
+
+
 def largest_number(image: Image.Image, path: Path) -> int | None:
     """Return the largest value of a picture of 16-bit numbers, None for other modes; DataError for other numbers."""
     if image.mode[0] not in "IF":  # 16-bit grey, 32-bit integers, floating point
@@ -104,7 +108,10 @@ def read_index_png(path: Path) -> np.ndarray:
             f"{path} has mode {image.mode}; a label file is a palette (P) or grey (L) 8-bit PNG of class numbers. "
             "Was it saved as a colour picture? Restore the original file"
         )
-    return np.array(image, dtype=np.uint8)
+    values = np.array(image, dtype=np.uint8)
+    with open(path, "rb") as file:
+        depth = file.read(25)[-1]  # the header's bits per sample
+    return values // (255 // ((1 << depth) - 1)) if image.mode == "L" and depth in (2, 4) else values  # Pillow scales
 
 
 def read_colour_png(path: Path) -> np.ndarray:

@@ -34,7 +34,12 @@ SAMPLES = 4  # masks that are read when a folder is opened
 LISTED = 50  # faults of one kind that are listed
 EXPORTED = Path("ImageSets/Segmentation")  # where exports have their lists
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}  # names of what looks like a split
-SUBSETS = {"train": "train", "val": "val", "validation": "val"}  # name of a list, as exporters write it → split
+SUBSETS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+}  # name of a list, as exporters write it → split
 
 
 class Folder(SegmentationDataset):
@@ -269,8 +274,7 @@ def _split(
     """Return the names of a split in order, the faults of its list file, and notes on names in no list."""
     lists = _lists(folder)
     if not lists:
-        others = [name for name in sorted(os.listdir(folder)) if Path(name).stem.casefold() in PARTS]
-        others += sorted({name.partition("/")[0] for name in names} & PARTS)
+        others = sorted(_parts(folder)) + sorted({name.partition("/")[0] for name in names} & PARTS)
         others += [str(EXPORTED)] if exists(folder / EXPORTED) else []
         why = "as the split is drawn; train.txt and val.txt, with the images' names, would fix it"
         return _drawn(names, split, val_share, seed, folder), [], passed_over(others, why)
@@ -295,9 +299,17 @@ def _split(
 
     twice = sorted(name for name, count in Counter(listed[split]).items() if count > 1)
     notes = passed_over(left, "in neither list") + passed_over(twice, f"listed again in {lists[split]}")
+    notes += passed_over(
+        sorted(_parts(folder) - {path.name for path in lists.values()}), "as train and val are the splits"
+    )
     if lists[split].parent == folder and exists(folder / EXPORTED):
         notes.append(f"passed over: the lists in {folder / EXPORTED}, as {folder} has its own")
     return list(chosen), _told(unknown, of_unknown), notes
+
+
+def _parts(folder: Path) -> set[str]:
+    """Return the names of files and folders that look like a split."""
+    return {name for name in os.listdir(folder) if Path(name).stem.casefold() in PARTS}
 
 
 def _lists(folder: Path) -> dict[str, Path]:

@@ -134,7 +134,11 @@ class IndexMasks:
             palettes = list(pool.map(_palette_in_head, masks))
         bare, notes = palettes.count(None), []
         if 0 < bare < len(masks):
-            notes = [f"{len(masks) - bare} masks have a palette and {bare} have none: the values of all are read alike"]
+            one = masks[[own is None for own in palettes].index(2 * bare < len(masks))]
+            notes = [
+                f"{len(masks) - bare} masks have a palette and {bare} have none ({one} is one of the fewer): values "
+                "are read alike, whatever their colours"
+            ]
         if len(set(palettes) - {None}) < 2:
             return notes
         shown: dict[int, tuple[np.ndarray, Path]] = {}  # value → the colour that a mask shows it in

@@ -17,16 +17,13 @@ from nnti.data import available
 from nnti.errors import RunError
 from nnti.figures.complexity import read_complexity, with_times
 from nnti.loaders import load_split
-from nnti.report.tables import CAMVID, TASKS, ablation_scores, report_tables, write_tables
+from nnti.report.tables import CAMVID, TASKS, normalization_scores, report_tables, write_tables
 from nnti.training.run_folder import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunFolder
 
 SOURCE, PDF = "report.typ", "report.pdf"
 THREE = {"ENet": "enet_camvid", "R2U-Net": "r2unet_camvid_short", "PSPNet": "pspnet_camvid_short"}
 COMPARED = {title: THREE[title] for title in ("R2U-Net", "PSPNet")}  # the report's figure 5
-ABLATION_TITLES = {
-    "augmentation": "ENet on CamVid with and without augmentation: validation mean IoU",
-    "normalization": "R2U-Net, batch normalisation of the recurrent steps: mean IoU on 32 training images",
-}
+NORMALIZATION = "R2U-Net, batch normalisation of the recurrent steps: mean IoU on 32 training images"
 ROWS, DRAWS = 3, 6  # of the comparison of networks; of the gallery of augmentation
 QUALITY = 88  # of a JPEG
 BLOCK = re.compile(r"(<!-- table: (\w+)(?: without (\S+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -173,7 +170,7 @@ def _light(path: Path) -> Path:
 
 
 def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
-    """Draw comparisons of runs: Tasks II and III side by side, the classes, and the ablations."""
+    """Draw comparisons of runs: Tasks II and III side by side, the classes, and R2U-Net's normalisation."""
     paths = []
     compared = {title: runs[name] for title, name in COMPARED.items() if name in runs}
     if compared:
@@ -188,8 +185,8 @@ def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
         figure = figures.per_class_iou(results, names, f"{_data(three.values())}, full protocol")
         paths += figures.save(figure, "camvid_per_class_iou")
     records = {name: run.record() for name, run in runs.items()}
-    for name, title in ABLATION_TITLES.items():
-        paths += figures.save(figures.ablation_dots(ablation_scores(name, records), title), f"ablation_{name}")
+    dots = figures.ablation_dots(normalization_scores(records), NORMALIZATION)
+    paths += figures.save(dots, "ablation_normalization")
     return paths
 
 

@@ -129,20 +129,16 @@ def ablation_table(name: str, records: Records) -> pd.DataFrame:
     return table.drop(columns="variant") if (table["variant"] == "").all() else table
 
 
-def ablation_scores(name: str, records: Records) -> dict[str, dict[str, list[float]]]:
-    """Return conditions → what was measured of which variant → mean IoU of each seed, for `figures.ablation_dots`."""
-    scores: dict[str, dict[str, list[float]]] = {}
-    for conditions, variants in ABLATIONS[name].items():
-        for variant, experiment in variants.items():
-            found = seeds_of(experiment, records)
-            for measure in STATISTICS if name == "normalization" else PROTOCOLS:
-                values = _values(measure, found)
-                if name == "augmentation":
-                    scores.setdefault(f"{conditions}, {measure} protocol", {})[variant] = values
-                else:
-                    label = f"{variant}, {measure}" if variant else f"{measure} protocol"
-                    scores.setdefault(conditions, {})[label] = values
-    return scores
+def normalization_scores(records: Records) -> dict[str, dict[str, list[float]]]:
+    """Return conditions → variant and statistics → mean IoU of each seed, for `figures.ablation_dots`."""
+    return {
+        conditions: {
+            f"{variant}, {measure}": _values(measure, seeds_of(experiment, records))
+            for variant, experiment in variants.items()
+            for measure in STATISTICS
+        }
+        for conditions, variants in ABLATIONS["normalization"].items()
+    }
 
 
 def seeds_of(experiment: str, records: Records) -> dict[str, dict[str, Any]]:
