@@ -16,6 +16,7 @@ from nnti.experiment import Experiment, Inference, parse_setting
 from nnti.folders import figures_dir, find_run_dir, list_runs, make_folder, runs_dir
 
 FAILED, INTERRUPTED = 1, 130
+FEW = 1000  # pixels: a score on fewer is said to be
 COMMANDS: dict[str, tuple[Callable, Sequence]] = {}  # name → function, arguments
 
 MINIATURES = ("voc_miniature", "cityscapes_miniature")
@@ -411,13 +412,13 @@ def _print_scores(results) -> None:
 
     for result in results:
         if not sum(result["pixels_per_class"]):
-            print(
-                f"{result['protocol']:6} protocol: nothing was measured, no labelled pixel lies in its crop (val_size)"
-            )
+            print(f"{result['protocol']:6} protocol: nothing was measured, no labelled pixel lies in its crop")
             continue
         shown = "  ".join(f"{title} {result[name]:.4f}" for name, title in METRICS.items() if result[name] is not None)
         how = f", {Inference(**result['inference'])}" if "inference" in result else ""
         print(f"{result['protocol']:6} protocol{how}: loss {result['loss']:.4f}  {shown}")
+        if (pixels := int(sum(result["pixels_per_class"]))) < FEW:
+            print(f"       this rests on {pixels} labelled pixels only")
 
 
 if __name__ == "__main__":

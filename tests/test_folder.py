@@ -223,7 +223,8 @@ def test_no_score_comes_from_crops_without_a_label(places, tiny, capsys):
     with pytest.warns(UserWarning, match="nothing was learned in epoch 1"):
         list(fit(experiment.replace(protocol="full"), places / "run", progress=False))
     assert main(["evaluate", str(places / "run"), "--quiet"]) == 0
-    assert "report protocol: nothing was measured" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "report protocol: nothing was measured" in said and "this rests on " in said
 
 
 # splits
@@ -354,7 +355,10 @@ def test_a_command_converts_all_images_and_keeps_originals_and_their_range(place
             drawn = torch.from_numpy(layouts.draw_image(name)).permute(2, 0, 1).int()
             assert (image.int() - (drawn if name == OWN[0] else drawn[:1])).abs().max() <= 1
     assert main(shlex.split(line)[3:]) == 1 and "name a new folder" in capsys.readouterr().err
+    shutil.copy(root / "images" / f"{OWN[1]}.tif", root / "images" / f"{OWN[0]}.tif")  # beside a PNG of that name
     images, new = str(root / "images"), root / "new"
+    assert main(["convert", images, str(new)]) == 1 and "would both become" in capsys.readouterr().err
+    (root / "images" / f"{OWN[0]}.tif").unlink()
     for source, target, fault in ((images, root / "images" / "new", "hold every image twice"),
                                   (str(root / "imges"), new, "there is no folder")):  # fmt: skip
         assert main(["convert", source, str(target)]) == 1 and fault in capsys.readouterr().err

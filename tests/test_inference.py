@@ -271,6 +271,14 @@ def test_own_masks_have_the_values_and_colours_that_the_runs_own_masks_have(city
         segment([city.files[0][0]], None, "own")
 
 
+def test_a_file_beside_the_image_that_has_a_results_name_is_kept(segment, photos):
+    (photos / "b_labels.png").write_text("mine")
+    for image, output in ((photos / "b.png", photos), (photos / "a" / "b.png", photos)):
+        with pytest.raises(DataError, match="b_labels.png exists"):
+            segment([image], output=output)
+    assert (photos / "b_labels.png").read_text() == "mine"
+
+
 def test_folders_give_every_image_once_keep_their_names_and_results_are_not_read_again(segment, photos, tmp_path):
     names = ["a/b.png", "a/z.JPG", "b.png"]
     assert [path.relative_to(photos).as_posix() for path in find_images([photos])] == names

@@ -31,9 +31,10 @@ def convert_images(
     Others become PNG: turned upright, transparent parts on white. Of 16-bit pictures `bits` are used, the same for all
     of them; None: the fewest that hold them all, at least 8.
 
-    Returns the number of pictures, the bits if there were such pictures, and notes on what was passed over. The new
-    folder appears when all of it is written. Raises DataError before that: if it exists, for a damaged picture, and for
-    more than `bits`; RunError where it cannot be written.
+    Returns the number of pictures, the bits if there were such pictures, and notes: what was passed over, what was
+    turned, what becomes dark. The new folder appears when all of it is written. Raises DataError before that: if it
+    exists, for a damaged picture, for two that would get one name, and for more than `bits`; RunError where it cannot
+    be written.
     """
     if not source.is_dir():
         raise DataError(f"there is no folder {source}; name the folder that holds the images")
@@ -45,28 +46,38 @@ def convert_images(
     paths = [path for path in every if path.name.lower().endswith(IMAGE_ENDINGS)]
     if not paths:
         raise DataError(f"{source} holds no pictures ({' '.join(IMAGE_ENDINGS)})")
-    turned, deep = [], {}  # path → its largest number
+    notes = passed_over([os.path.relpath(path, source) for path in every if path not in paths], "no images")
+
+    places, turned, deep = {}, [], {}  # place in the new folder → path; turned by EXIF; path → its largest number
     for path in progress_bar(paths, desc="reading", disable=not progress):
-        image = open_image(path)
-        number = largest_number(image, path)
-        deep |= {} if number is None else {path: number}
-        turned += [] if orientation(image) in (0, 1) else [os.path.relpath(path, source)]
-    notes = counted("turned upright by their EXIF data, so that masks may not fit", turned)
+        place = Path(os.path.relpath(path, source))
+        try:
+            read_image(path)
+        except Convertible:
+            image = open_image(path)
+            turned += [] if orientation(image) in (0, 1) else [str(place)]
+            number = largest_number(image, path)
+            deep |= {} if number is None else {path: number}
+            place = place.with_suffix(".png")
+        if (other := places.setdefault(place, path)) != path:
+            raise DataError(f"{other} and {path} would both become {target / place}: rename one of them")
+    notes += counted("turned upright by their EXIF data, so that masks may not fit", turned)
     if deep:
         most = max(deep, key=deep.get)
         needed, usual = max(8, deep[most].bit_length()), sorted(deep.values())[len(deep) // 2]
-        if needed > (bits := bits or needed):
+        bits = bits or needed
+        if needed > bits:
             raise DataError(f"{most} holds {deep[most]}, which needs {needed} bits, more than {bits}")
         if usual < 1 << bits - 2:
             notes.append(f"half of the pictures have no number above {usual} and become dark; {most} has {deep[most]}")
+
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as unfinished:
-            for path in progress_bar(paths, desc="converting", disable=not progress):
-                _convert(path, Path(unfinished) / "all" / os.path.relpath(path, source), bits or DEPTH)
+            for place, path in progress_bar(places.items(), desc="converting", disable=not progress):
+                _convert(path, Path(unfinished) / "all" / place, bits or DEPTH)
             os.rename(Path(unfinished) / "all", target)
-    others = [os.path.relpath(path, source) for path in sorted({*every} - {*paths})]
-    return len(paths), bits if deep else None, notes + passed_over(others, "no images")
+    return len(paths), bits if deep else None, notes
 
 
 def _convert(path: Path, place: Path, bits: int) -> None:
@@ -74,6 +85,6 @@ def _convert(path: Path, place: Path, bits: int) -> None:
     try:
         read_image(path)
     except Convertible:
-        Image.fromarray(read_photo(path, bits).permute(1, 2, 0).numpy()).save(place.with_suffix(".png"))
+        Image.fromarray(read_photo(path, bits).permute(1, 2, 0).numpy()).save(place)
     else:
         shutil.copyfile(path, place)

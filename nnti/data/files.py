@@ -41,7 +41,7 @@ def read_image(path: Path) -> torch.Tensor:
     if (turned := orientation(image)) not in (0, 1):
         raise Convertible(
             f"{path} has the EXIF orientation {turned}: viewers turn it, but not its label. Save it upright, without "
-            "EXIF, in a new folder (python -m nnti convert IMAGES NEW_FOLDER), and check that its label fits"
+            "EXIF, in a new folder (python -m nnti convert IMAGES NEW_FOLDER), and turn its label if it does not fit"
         )
     return _tensor(image)
 

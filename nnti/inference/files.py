@@ -62,7 +62,9 @@ def predict_files(
         raise SettingError(f"format={format!r}: it must be one of {', '.join(FORMATS)}")
     cityscapes = format == "cityscapes"
     names = _cityscapes_names(paths, checkpoint, output) if cityscapes else _names(paths, images)
-    taken = [output / f"{name}.png" for name in names if format == "own" and (output / f"{name}.png").exists()]
+    beside = any(path.resolve().is_relative_to(output.resolve()) for path in paths)  # a folder of the user's
+    endings = {"own": [".png"], "palette": ["_labels.png", "_overlay.png"] if beside else []}.get(format, [])
+    taken = [path for name in names for end in endings if (path := output / f"{name}{end}").exists()]
     if taken:
         raise DataError(f"{taken[0]} exists: a mask, perhaps drawn by hand, is not replaced; take another --output")
     make_folder(output)

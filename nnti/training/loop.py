@@ -247,8 +247,8 @@ class Fit:
         val_seconds = time.perf_counter() - started if due else math.nan
         if due and not val["pixels_per_class"].sum():
             raise DataError(
-                f"no labelled pixel of '{self.val_data.split}' lies in the crop of the report protocol: set "
-                f"protocol=full, or a val_size above {self.experiment.val_size}"
+                f"no labelled pixel of '{self.val_data.split}' lies in the crop of the report protocol, the middle of "
+                "each image: set protocol=full"
             )
         train, train_seconds, gradient, steps = None, 0.0, math.nan, len(self.loader)
         if epoch:
