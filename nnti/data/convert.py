@@ -42,11 +42,12 @@ def convert_images(
         raise DataError(f"{target} exists; name a new folder")
     if target.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{target} lies in {source}, which would then hold every image twice; name one beside it")
-    every = [Path(path) for path in files_below(source)]
-    paths = [path for path in every if path.name.lower().endswith(IMAGE_ENDINGS)]
+    paths, others = [], []
+    for path in map(Path, files_below(source)):
+        (paths if path.name.lower().endswith(IMAGE_ENDINGS) else others).append(path)
     if not paths:
         raise DataError(f"{source} holds no pictures ({' '.join(IMAGE_ENDINGS)})")
-    notes = passed_over([os.path.relpath(path, source) for path in every if path not in paths], "no images")
+    notes = passed_over([os.path.relpath(path, source) for path in others], "no images")
 
     places, turned, deep = {}, [], {}  # place in the new folder → path; turned by EXIF; path → its largest number
     for path in progress_bar(paths, desc="reading", disable=not progress):

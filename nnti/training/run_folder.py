@@ -304,7 +304,7 @@ def check_data(run: RunFolder, saved: dict[str, Any], train: SegmentationDataset
 
 def refuse_other_folder(path: Path) -> None:
     """Raise RunError for a folder that holds something else than a run, such as images."""
-    others = sorted(file.name for file in path.iterdir()) if path.is_dir() else []
+    others = sorted(file.name for file in path.glob("[!.]*"))  # hidden ones are of a desktop or an editor
     if others and not {EXPERIMENT, RECORD, LOCK} & set(others):
         raise RunError(f"{path} is no run: it holds {others[0]}. Pass a new folder as run_dir (--run-dir)")
 
