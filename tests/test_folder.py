@@ -185,6 +185,29 @@ def test_labels_that_mean_nothing_together_are_refused_before_time_is_spent(plac
                 np.testing.assert_array_equal(label, own_label(name))
 
 
+def test_what_may_be_meant_otherwise_is_noted(places, tiny):
+    root = write_folder(places / "mine")
+    first, second, third, fourth, *rest = OWN
+    layouts.save_image(mask_path(root, first), np.where(own_label(first) == 255, 255, 0).astype(np.uint8))
+    layouts.save_palette(mask_path(root, second), own_label(second))
+    for part in ("images", "masks"):
+        shutil.copy(root / part / f"{third}.png", root / part / f"{fourth}.png")
+    layouts.save_image(mask_path(root, rest[0]), np.full_like(own_label(rest[0]), 255))
+    (root / "train.txt").write_text("\n".join([*OWN[:8], first]))
+    (root / "val.txt").write_text("\n".join(OWN[8:]))
+    (root / "test.txt").touch()
+    found = check_dataset("folder", root, progress=False)
+    said = "\n".join(found.notes)
+    assert found.faults == [] and "1 of 10 masks hold 0 and 255 alone" in said
+    assert f"1 masks have a palette and 9 have none ({mask_path(root, second)} is" in said
+    assert f"again in train: {root}/images/{fourth}.png (as {root}/images/{third}.png) (1 in all)" in said
+    assert "1 labels of train are void everywhere" in said and "are the splits: test.txt (1 in all)" in said
+    assert f"train.txt: {first} (1 in all)" in said
+    changes = {"dataset": "folder", "dataset_arguments": {"root": "mine"}, "train_split": "train", "val_split": "train"}
+    with pytest.warns(UserWarning, match="8 of the 8 images of 'train' are in 'train' too"):
+        fit(tiny.replace(**changes), progress=False)
+
+
 def test_palettes_may_differ_where_it_shows_nowhere(tmp_path):
     root = write_folder(tmp_path, "palette")
     mask = Image.open(mask_path(root, OWN[0]))
