@@ -36,15 +36,19 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "full size, 150 epochs": {"augmented": "enet_camvid", "plain": "enet_camvid_plain"},
     },
     "pretraining": {
-        "PSPNet on EfficientNet-Lite0, half size": {
-            "ImageNet weights": "pspnet_camvid_lite0_short",
-            "random weights": "pspnet_camvid_lite0_random_short",
+        "PSPNet on EfficientNet-Lite0": {
+            "ImageNet weights": "pspnet_camvid_lite0",
+            "random weights": "pspnet_camvid_lite0_random",
         },
     },
     "attention": {
-        "PSPNet on EfficientNet-Lite0, half size": {
-            "pyramid": "pspnet_camvid_lite0_short",
-            "attention": "pspnet_camvid_lite0_attention_short",
+        "PSPNet on EfficientNet-Lite0": {
+            "pyramid": "pspnet_camvid_lite0",
+            "attention": "pspnet_camvid_lite0_attention",
+        },
+        "R2U-Net, 32 to 512 channels": {
+            "plain skips": "r2unet_camvid_medium_per_step",
+            "gated skips": "r2unet_camvid_medium_gates",
         },
     },
     "power": {
@@ -54,8 +58,18 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         },
     },
     "normalization": {
-        "CamVid, 64 to 1024 channels": {"shared": "r2unet_camvid_short", "per step": "r2unet_camvid_per_step_short"},
-        "CamVid, 16 to 256 channels": {"shared": "r2unet_camvid_narrow", "per step": "r2unet_camvid_narrow_per_step"},
+        "CamVid, 32 to 512 channels, full size": {
+            "shared": "r2unet_camvid_medium",
+            "per step": "r2unet_camvid_medium_per_step",
+        },
+        "CamVid, 64 to 1024 channels, half size": {
+            "shared": "r2unet_camvid_short",
+            "per step": "r2unet_camvid_per_step_short",
+        },
+        "CamVid, 16 to 256 channels, half size": {
+            "shared": "r2unet_camvid_narrow",
+            "per step": "r2unet_camvid_narrow_per_step",
+        },
         "drawn miniature, 8 to 128 channels": {
             "shared": "r2unet_cityscapes_miniature",
             "per step": "r2unet_cityscapes_per_step_miniature",
