@@ -46,9 +46,9 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "pyramid": "pspnet_camvid_lite0",
             "attention": "pspnet_camvid_lite0_attention",
         },
-        "R2U-Net, 32 to 512 channels": {
-            "plain skips": "r2unet_camvid_medium_per_step",
-            "gated skips": "r2unet_camvid_medium_gates",
+        "R2U-Net, norm per step, 16 to 256 channels, half size": {
+            "plain skips": "r2unet_camvid_narrow_per_step",
+            "gated skips": "r2unet_camvid_narrow_gates",
         },
     },
     "power": {
@@ -58,10 +58,6 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         },
     },
     "normalization": {
-        "CamVid, 32 to 512 channels, full size": {
-            "shared": "r2unet_camvid_medium",
-            "per step": "r2unet_camvid_medium_per_step",
-        },
         "CamVid, 64 to 1024 channels, half size": {
             "shared": "r2unet_camvid_short",
             "per step": "r2unet_camvid_per_step_short",
