@@ -17,11 +17,11 @@ from nnti.data import available
 from nnti.errors import RunError
 from nnti.figures.complexity import read_complexity, with_times
 from nnti.loaders import load_split
-from nnti.report.tables import CAMVID, TASKS, normalization_scores, report_tables, write_tables
+from nnti.report.tables import MEASURED, TASKS, normalization_scores, report_tables, write_tables
 from nnti.training.run_folder import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunFolder
 
 SOURCE, PDF = "report.typ", "report.pdf"
-THREE = {"ENet": "enet_camvid", "R2U-Net": "r2unet_camvid_short", "PSPNet": "pspnet_camvid_short"}
+THREE = {"ENet": "enet_camvid", "R2U-Net": "r2unet_camvid_per_step", "PSPNet": "pspnet_camvid_lite0"}
 COMPARED = {title: THREE[title] for title in ("R2U-Net", "PSPNet")}  # the report's figure 5
 NORMALIZATION = "R2U-Net, batch normalisation of the recurrent steps: mean IoU on 32 training images"
 ROWS, DRAWS = 3, 6  # of the comparison of networks; of the gallery of augmentation
@@ -35,9 +35,9 @@ def report_dir() -> Path:
 
 
 def take_run(run: RunFolder) -> list[Path]:
-    """Copy what a finished run measured to report/runs/, without its checkpoints."""
-    if not run.finished:
-        raise RunError(f"{run.path} is not finished; the report takes finished runs only: train it to its end first")
+    """Copy what a run measured to report/runs/, without its checkpoints; of a stopped run, its best epoch counts."""
+    if not run.record()["best_epoch"]:
+        raise RunError(f"{run.path} holds no validated epoch yet; the report needs one: train on, then take it again")
     folder = report_dir() / "runs" / run.path.resolve().name
     if folder.resolve() == run.path.resolve():
         return []
@@ -59,7 +59,7 @@ def build_report(pictures: bool = False) -> list[Path]:
     for written in (folder, folders.figures_dir()):
         folders.make_folder(written)
     runs = {path.parent.name: RunFolder(path.parent) for path in sorted(folder.glob(f"runs/*/{RECORD}"))}
-    shown = {name: run for name, run in runs.items() if name in (*TASKS, *CAMVID)}
+    shown = {name: run for name, run in runs.items() if name in (*TASKS, *MEASURED)}
     # two processes draw the curves while this one traces the networks; forks have PyTorch imported
     context = get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), context) as pool:

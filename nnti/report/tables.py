@@ -24,7 +24,15 @@ from nnti.training.run_folder import RunFolder
 Records = Mapping[str, dict[str, Any]]  # name of a run → its record
 
 TASKS = ("enet_voc", "enet_voc_plain", "r2unet_cityscapes", "pspnet_cityscapes")  # the report's own experiments
-CAMVID = ("enet_camvid", "r2unet_camvid_short", "r2unet_camvid_per_step_short", "pspnet_camvid_short")
+MEASURED = (
+    "enet_camvid",
+    "r2unet_camvid_per_step",
+    "r2unet_camvid_short",
+    "r2unet_camvid_per_step_short",
+    "pspnet_camvid_lite0",
+    "pspnet_camvid_lite0_attention",
+    "pspnet_camvid_short",
+)  # on the data that was at hand
 METRICS = {"dice": "Dice (= F1)", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy",
            "sensitivity": "sensitivity", "loss": "loss"}  # fmt: skip
 NOT_RUN = "not run"
@@ -82,8 +90,8 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 }
 # how to find a number in a record; None if it is missing
 MEASURES: Mapping[str, Callable[[dict[str, Any]], float | None]] = {
-    "report": lambda record: record["validation"]["report"]["mean_iou"],
-    "full": lambda record: record["validation"]["full"]["mean_iou"],
+    "report": lambda record: record["validation"].get("report", {}).get("mean_iou"),
+    "full": lambda record: record["validation"].get("full", {}).get("mean_iou"),
     "batch statistics": lambda record: (record.get("health") or {}).get("train_mode_mean_iou"),
     "running statistics": lambda record: (record.get("health") or {}).get("eval_mode_mean_iou"),
 }
@@ -95,7 +103,7 @@ def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[
 
     `runs`: name of a run → its folder; `costs`: as `nnti.figures.complexity.read_complexity` returns it.
     """
-    records = {name: run.record() for name, run in runs.items()}
+    records = {name: measured(run) for name, run in runs.items()}
     return {
         "table1_complexity": _complexity(costs, records),
         "frames": _frames(costs),
@@ -108,6 +116,16 @@ def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[
         "records": _records(records),
         **{f"architecture_{name.split('_')[0]}": _architecture(name) for name in EXPERIMENTS},
     }
+
+
+def measured(run: RunFolder) -> dict[str, Any]:
+    """Return a run's record; that of a run which was stopped with the validation of its best epoch, one protocol."""
+    record = run.record()
+    if record["finished"]:
+        return record
+    best = run.history().set_index("epoch").loc[record["best_epoch"]]
+    found = {metric: float(best[f"val_{metric}"]) for metric in METRICS}
+    return {**record, "validation": {record["experiment"]["protocol"]: found}}
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -152,11 +170,11 @@ def normalization_scores(records: Records) -> dict[str, dict[str, list[float]]]:
 
 
 def seeds_of(experiment: str, records: Records) -> dict[str, dict[str, Any]]:
-    """Return the finished runs of an experiment: its own name, and those that end in `_seed` and a number."""
+    """Return the runs of an experiment: its own name, and those that end in `_seed` and a number."""
     return {
         name: record
         for name, record in sorted(records.items())
-        if record["finished"] and (name == experiment or name.rpartition("_seed")[0] == experiment)
+        if experiment in (name, name.rpartition("_seed")[0])
     }
 
 
@@ -243,14 +261,14 @@ def _own_networks(costs: dict[str, Any]) -> pd.DataFrame:
 def _summary(records: Records) -> pd.DataFrame:
     """Return a row per measured network: its training data and validation mean IoU."""
     rows = []
-    for name, record in ((name, records[name]) for name in CAMVID if name in records):
+    for name, record in ((name, records[name]) for name in MEASURED if name in records):
         model = record["experiment"]["model"]
         rows.append(
             {
                 "network": network_of(record["experiment"]),
                 "data": data_of(record),
-                "epochs": str(record["epochs"]),
-                **{protocol: _share(record["validation"][protocol]["mean_iou"]) for protocol in ("report", "full")},
+                "epochs": _epochs(record),
+                **{protocol: _share(MEASURES[protocol](record)) for protocol in PROTOCOLS},
                 "2021 report, on its data": _share(SCORES[model]["val"]["mean_iou"]),
                 "record": name,
             }
@@ -266,7 +284,7 @@ def _metrics(runs: Mapping[str, RunFolder]) -> pd.DataFrame:
         for split, measured in splits.items():
             protocol = "report" if split == "val" else "crops"
             rows.append(_metrics_row(title, dataset, split, protocol, measured, f"published, {REPORT}"))
-    for name in (*TASKS, *CAMVID):
+    for name in (*TASKS, *MEASURED):
         rows += _own_rows(name, runs)
     return pd.DataFrame(rows)
 
@@ -274,10 +292,10 @@ def _metrics(runs: Mapping[str, RunFolder]) -> pd.DataFrame:
 def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
     experiment = Experiment.load(name)
     title, dataset = network_of(experiment.to_dict()), DATASETS[experiment.dataset].title
-    if name not in runs or not runs[name].finished:
+    if name not in runs:
         command = f"{NOT_RUN}: python -m nnti train {name}"
         return [_metrics_row(title, dataset, "val", "report", dict.fromkeys(METRICS), command)]
-    record, history = runs[name].record(), runs[name].history().set_index("epoch")
+    record, history = measured(runs[name]), runs[name].history().set_index("epoch")
     best, dataset = history.loc[record["best_epoch"]], data_of(record)
     trained = {metric: best[f"train_{metric}"] for metric in METRICS}
     measured = [("val", protocol, found) for protocol, found in record["validation"].items()]
@@ -335,7 +353,7 @@ def _records(records: Records) -> pd.DataFrame:
         {
             "record": name,
             "data": data_of(record),
-            "epochs": f"{record['best_epoch']} of {record['epochs']}",
+            "epochs": f"{record['best_epoch']} of {_epochs(record)}",
             "seed": str(record["seed"]),
             "device": f"{readable_device(record['device'])}, {record['precision']}",
             "PyTorch": record["versions"]["torch"],
@@ -344,6 +362,11 @@ def _records(records: Records) -> pd.DataFrame:
         }
         for name, record in sorted(records.items())
     )
+
+
+def _epochs(record: dict[str, Any]) -> str:
+    stopped = f" ({record['experiment']['epochs']} planned)"
+    return f"{record['epochs']}{'' if record['finished'] else stopped}"
 
 
 def _share(value: float | None) -> str:
