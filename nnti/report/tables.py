@@ -298,8 +298,8 @@ def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
     record, history = measured(runs[name]), runs[name].history().set_index("epoch")
     best, dataset = history.loc[record["best_epoch"]], data_of(record)
     trained = {metric: best[f"train_{metric}"] for metric in METRICS}
-    measured = [("val", protocol, found) for protocol, found in record["validation"].items()]
-    return [_metrics_row(title, dataset, *row, name) for row in (("train", "crops", trained), *measured)]
+    validated = [("val", protocol, found) for protocol, found in record["validation"].items()]
+    return [_metrics_row(title, dataset, *row, name) for row in (("train", "crops", trained), *validated)]
 
 
 def _metrics_row(model: str, dataset: str, split: str, protocol: str, measured: Any, record: str) -> dict[str, str]:
