@@ -44,19 +44,23 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "full size, 150 epochs": {"augmented": "enet_camvid", "plain": "enet_camvid_plain"},
     },
     "pretraining": {
-        "PSPNet on EfficientNet-Lite0": {
+        "PSPNet on EfficientNet-Lite0, CamVid": {
             "ImageNet weights": "pspnet_camvid_lite0",
             "random weights": "pspnet_camvid_lite0_random",
         },
     },
     "attention": {
-        "PSPNet on EfficientNet-Lite0": {
+        "PSPNet on EfficientNet-Lite0, CamVid": {
             "pyramid": "pspnet_camvid_lite0",
             "attention": "pspnet_camvid_lite0_attention",
         },
-        "R2U-Net, norm per step, 16 to 256 channels, half size": {
+        "R2U-Net, norm per step, CamVid, 16 to 256 channels, half size": {
             "plain skips": "r2unet_camvid_narrow_per_step",
             "gated skips": "r2unet_camvid_narrow_gates",
+        },
+        "R2U-Net, norm per step, drawn miniature, 8 to 128 channels": {
+            "plain skips": "r2unet_cityscapes_per_step_miniature",
+            "gated skips": "r2unet_cityscapes_gates_miniature",
         },
     },
     "power": {
