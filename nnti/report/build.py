@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
+import torch
 from PIL import Image
 
 from nnti import figures, folders
@@ -17,12 +18,14 @@ from nnti.data import available
 from nnti.errors import RunError
 from nnti.figures.complexity import read_complexity, with_times
 from nnti.loaders import load_split
-from nnti.report.tables import MEASURED, TASKS, normalization_scores, report_tables, write_tables
+from nnti.models.saved import load_model
+from nnti.report.tables import MEASURED, TASKS, THREE, normalization_scores, report_tables, write_tables
 from nnti.training.run_folder import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunFolder
 
 SOURCE, PDF = "report.typ", "report.pdf"
-THREE = {"ENet": "enet_camvid", "R2U-Net": "r2unet_camvid_per_step", "PSPNet": "pspnet_camvid_lite0"}
 COMPARED = {title: THREE[title] for title in ("R2U-Net", "PSPNet")}  # the report's figure 5
+ANALYSED = THREE["PSPNet"]  # in the report's error analysis: the best network
+ATTENTION, PICKED = "pspnet_camvid_lite0_attention", ("road", "building", "bicyclist")
 NORMALIZATION = "R2U-Net, batch normalisation of the recurrent steps: mean IoU on 32 training images"
 ROWS, DRAWS = 3, 6  # of the comparison of networks; of the gallery of augmentation
 QUALITY = 88  # of a JPEG
@@ -123,7 +126,7 @@ def render_pictures(runs: Mapping[str, RunFolder]) -> list[Path]:
     for name, run in found.items():
         paths += figures.save(figures.run_triptychs(run, progress=False), f"{name}_triptychs")
         analysis = run.analysis()
-        if analysis and name == THREE["ENet"]:
+        if analysis and name == ANALYSED:
             paths += figures.save(figures.best_and_worst(run, analysis), f"{name}_best_and_worst")
     three = {title: found[name] for title, name in THREE.items() if name in found}
     if len(three) == len(THREE):
@@ -134,6 +137,8 @@ def render_pictures(runs: Mapping[str, RunFolder]) -> list[Path]:
         paths += figures.save(figures.comparison(three, ROWS, title), "camvid_comparison")
     if "ENet" in three:
         paths += figures.save(_gallery(three["ENet"]), "camvid_augmentation")
+    if ATTENTION in found:
+        paths += figures.save(_attended(found[ATTENTION]), f"{ATTENTION}_cells")
     return [*paths, *(_light(path) for path in paths if path.suffix == ".png")]
 
 
@@ -142,7 +147,7 @@ def _with_checkpoint(run: RunFolder) -> RunFolder | None:
     original = RunFolder(folders.runs_dir() / run.path.name)
     if run.best.is_file():
         return run
-    same = original.best.is_file() and original.finished and original.record() == run.record()
+    same = original.best.is_file() and original.record() == run.record()
     return original if same else None
 
 
@@ -161,6 +166,20 @@ def _gallery(run: RunFolder):
     return figures.augmentation_gallery(image, label, crops, dataset, title)
 
 
+def _attended(run: RunFolder):
+    """Show what a pixel of each of a few classes attends to, in the first validation image."""
+    experiment, (model, _) = run.experiment(), load_model(run.best, torch.device("cpu"))
+    dataset = load_split(experiment, experiment.val_split)
+    image, label = dataset[0]
+    pixels = []
+    for name in PICKED:
+        places = (label == dataset.class_names.index(name)).nonzero().float()
+        nearest = (places - places.mean(0)).square().sum(1).argmin()  # the class's pixel in its middle
+        pixels.append(tuple(places[nearest].int().tolist()))
+    title = f"{dataset.title}, {dataset.image_name(dataset.files[0][0])}: the cells that three pixels attend to"
+    return figures.attended_cells(model, image, pixels, title)
+
+
 def _light(path: Path) -> Path:
     """Write a JPEG of a picture for the PDF, which would be much larger with the PNGs."""
     light = report_dir() / "pictures" / f"{path.stem}.jpg"
@@ -175,10 +194,10 @@ def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
     compared = {title: runs[name] for title, name in COMPARED.items() if name in runs}
     if compared:
         names = " and ".join(COMPARED[key] for key in compared)
-        title = f"{names}\n{_data(compared.values())}, validation by the report protocol"
+        title = f"{names}\n{_data(compared.values())}, validation by the full protocol"
         histories = {key: run.history() for key, run in compared.items()}
         paths += figures.save(figures.curves(histories, title), "task2_task3_curves")
-    three = {title: runs[name] for title, name in THREE.items() if name in runs}
+    three = {title: runs[name] for title, name in THREE.items() if name in runs and runs[name].finished}
     if three:
         results = {title: run.record()["validation"]["full"]["iou_per_class"] for title, run in three.items()}
         names = next(iter(three.values())).record()["data"]["class_names"]

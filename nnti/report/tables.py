@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,18 @@ from nnti.experiment import Experiment, parse_setting
 from nnti.figures import as_markdown, health_table
 from nnti.figures.complexity import EXPERIMENTS, EXTRA_FORMS, complexity_frame, complexity_table, minutes
 from nnti.folders import write_whole
-from nnti.models import MODELS, architecture_table
-from nnti.models.cost import without_values
+from nnti.models import MODELS, architecture_table, count_parameters
+from nnti.models.cost import count_operations, without_values
 from nnti.published import ABSTRACT_MEAN_IOU, LITERATURE, REPORT, SCORES
 from nnti.training.run_folder import RunFolder
 
 Records = Mapping[str, dict[str, Any]]  # name of a run → its record
 
+THREE = {
+    "ENet": "enet_camvid",
+    "R2U-Net": "r2unet_camvid_per_step",
+    "PSPNet": "pspnet_camvid_lite0",
+}  # the best of each
 TASKS = ("enet_voc", "enet_voc_plain", "r2unet_cityscapes", "pspnet_cityscapes")  # the report's own experiments
 MEASURED = (
     "enet_camvid",
@@ -36,6 +41,7 @@ MEASURED = (
 METRICS = {"dice": "Dice (= F1)", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy",
            "sensitivity": "sensitivity", "loss": "loss"}  # fmt: skip
 NOT_RUN = "not run"
+COUNTED = (512, 512)  # height and width of the image whose multiply-adds are counted
 
 # ablation → conditions → variant → experiment; those of one line differ in one setting alone
 ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -146,14 +152,19 @@ def ablation_table(name: str, records: Records) -> pd.DataFrame:
     """Return a row per variant: conditions, the number of seeds, mean IoU as "mean ± standard deviation", the records.
 
     'report' and 'full' are the validation protocols; 'batch statistics' and 'running statistics' those of the health
-    check on training images, see `nnti.inference.evaluate.normalization_gap`. `name` is a key of `ABLATIONS`.
+    check on training images, see `nnti.inference.evaluate.normalization_gap`. Multiply-adds are those of one image of
+    `COUNTED`. `name` is a key of `ABLATIONS`.
     """
     measures = (*STATISTICS, *PROTOCOLS) if name == "normalization" else PROTOCOLS
     rows = []
     for conditions, variants in ABLATIONS[name].items():
-        for variant, experiment in variants.items():
-            found = seeds_of(experiment, records)
+        runs = {variant: seeds_of(experiment, records) for variant, experiment in variants.items()}
+        for (variant, experiment), found in zip(variants.items(), same_seeds(runs.values()), strict=True):
             row = {"conditions": conditions, "variant": variant, "seeds": str(len(found))}
+            if name == "attention":
+                model = without_values(Experiment.load(experiment))
+                row["parameters"] = f"{count_parameters(model):,}"
+                row["multiply-adds, G"] = f"{count_operations(model, COUNTED).multiply_adds / 1e9:.2f}"
             row |= {measure: _mean(_values(measure, found)) for measure in measures}
             row["records"] = " ".join(found) or f"{NOT_RUN}: python -m nnti train {experiment}"
             rows.append(row)
@@ -176,10 +187,15 @@ def normalization_scores(records: Records) -> dict[str, dict[str, list[float]]]:
 def seeds_of(experiment: str, records: Records) -> dict[str, dict[str, Any]]:
     """Return the runs of an experiment: its own name, and those that end in `_seed` and a number."""
     return {
-        name: record
-        for name, record in sorted(records.items())
-        if experiment in (name, name.rpartition("_seed")[0])
+        name: record for name, record in sorted(records.items()) if experiment in (name, name.rpartition("_seed")[0])
     }
+
+
+def same_seeds(variants: Iterable[Records]) -> list[Records]:
+    """Keep of the runs of each variant those with a seed that all have; a variant without runs counts as not run."""
+    variants = list(variants)
+    seeds = [{run["seed"] for run in runs.values()} for runs in variants if runs]
+    return [{name: run for name, run in runs.items() if all(run["seed"] in own for own in seeds)} for runs in variants]
 
 
 def network_of(settings: Mapping[str, Any]) -> str:
@@ -263,9 +279,9 @@ def _own_networks(costs: dict[str, Any]) -> pd.DataFrame:
 
 
 def _summary(records: Records) -> pd.DataFrame:
-    """Return a row per measured network: its training data and validation mean IoU."""
+    """Return a row for the best run of each network: its training data and validation mean IoU."""
     rows = []
-    for name, record in ((name, records[name]) for name in MEASURED if name in records):
+    for name, record in ((name, records[name]) for name in THREE.values() if name in records):
         model = record["experiment"]["model"]
         rows.append(
             {
