@@ -27,7 +27,7 @@ from nnti.progress import progress_bar
 from nnti.training.run_folder import RECORD, RunFolder
 
 SHOWN = 6  # validation images in a run's triptychs
-EXTREMES, APART = 3, 5  # images shown as the best, and as the worst; their distance in the list of files
+EXTREMES, APART = 2, 5  # images shown as the best, and as the worst; their distance in the list of files
 
 
 def render_run(
