@@ -120,14 +120,6 @@ def test_learning_rates_are_the_histories_and_the_training_loops():
     assert line.get_ydata() == pytest.approx([0.02 * poly(step, 15, 0.9) for step in range(15)])
 
 
-def test_ablations_show_every_seed_and_what_was_not_run():
-    scores = {"augmentation": {"with": [0.4, 0.5], "without": []}, "power": {"1": [0.3]}}
-    axes = figures.ablation_dots(scores, "title").axes[0]
-    assert [list(line.get_xdata()) for line in axes.lines] == [[0.4, 0.5], [0.3]]
-    texts = [text.get_text() for text in axes.texts]
-    assert texts == ["augmentation", "0.450 ± 0.071", "not run", "power", "0.300, one seed"]
-
-
 # pictures
 
 

@@ -6,7 +6,7 @@ gives colours and names of classes.
 
 from nnti.figures.classes import class_frequencies, per_class_iou
 from nnti.figures.complexity import complexity_markdown, complexity_notes, complexity_table, save_complexity
-from nnti.figures.curves import ablation_dots, curves, learning_rate, poly_schedule
+from nnti.figures.curves import curves, learning_rate, poly_schedule
 from nnti.figures.errors import confusion_heatmap, error_distances
 from nnti.figures.insides import attended_cells, feature_steps, pooled_maps
 from nnti.figures.networks import architecture_figure

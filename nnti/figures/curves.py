@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nnti.experiment import Experiment
-from nnti.figures.style import DARK, draw_legend, legend_height, page, run_style, styled, text_width
+from nnti.figures.style import DARK, draw_legend, legend_height, page, run_style, styled
 from nnti.metrics import METRICS
 from nnti.training.optimizer import poly
 
@@ -111,37 +111,3 @@ def _rate_axis(axes: Axes) -> None:
 
 def _run_handles(labels: Sequence[str]) -> list[Line2D]:
     return [Line2D([], [], label=label, **run_style(number)) for number, label in enumerate(labels)]
-
-
-@styled
-def ablation_dots(scores: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
-    """Show a dot per seed and a line at their mean for each question's variants, all questions on one scale.
-
-    `scores`: question → variant → mean IoU of each seed, 0 … 1; a variant without any is marked "not run".
-    """
-    names = [variant for variants in scores.values() for variant in variants]
-    rows = len(names) + len(scores)
-    figure, (axes,) = page(0.6 + ROW * rows, title, left=0.15 + text_width("\n".join(names)), high=0.02)
-    heights, at = [], 0
-    for question, variants in scores.items():
-        axes.annotate(question, (0, at), (4, 0), textcoords="offset points", va="center", color=DARK, weight="bold")
-        for number, values in enumerate(variants.values()):
-            heights.append(at + 1 + number)
-            _draw_seeds(axes, heights[-1], number, values)
-        at += 1 + len(variants)
-    axes.set_yticks(heights, names)
-    axes.set_ylim(rows - 0.4, -0.7)
-    known = [value for variants in scores.values() for values in variants.values() for value in values]
-    axes.set(xlim=(0, 1.3 * max(known, default=1)), xlabel="mean IoU")
-    axes.tick_params(axis="y", length=0)
-    axes.grid(False, axis="y")
-    return figure
-
-
-def _draw_seeds(axes: Axes, row: float, number: int, values: Sequence[float]) -> None:
-    style, text = run_style(number), "not run"
-    if len(values):
-        axes.plot(values, [row] * len(values), style["marker"], color=style["color"], markersize=4.5, alpha=0.8)
-        axes.vlines(np.mean(values), row - 0.36, row + 0.36, color=style["color"], linewidth=1.4)
-        text = f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ", one seed")
-    axes.annotate(text, (max(values, default=0), row), (8, 0), textcoords="offset points", va="center")

@@ -19,14 +19,13 @@ from nnti.errors import RunError
 from nnti.figures.complexity import read_complexity, with_times
 from nnti.loaders import load_split
 from nnti.models.saved import load_model
-from nnti.report.tables import MEASURED, TASKS, THREE, normalization_scores, report_tables, write_tables
+from nnti.report.tables import MEASURED, TASKS, THREE, report_tables, write_tables
 from nnti.training.run_folder import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunFolder
 
 SOURCE, PDF = "report.typ", "report.pdf"
 COMPARED = {title: THREE[title] for title in ("R2U-Net", "PSPNet")}  # the report's figure 5
 ANALYSED = THREE["PSPNet"]  # in the report's error analysis: the best network
 ATTENTION, PICKED = "pspnet_camvid_lite0_attention", ("road", "building", "bicyclist")
-NORMALIZATION = "R2U-Net, batch normalisation of the recurrent steps: mean IoU on 32 training images"
 ROWS, DRAWS = 3, 6  # of the comparison of networks; of the gallery of augmentation
 QUALITY = 88  # of a JPEG
 BLOCK = re.compile(r"(<!-- table: (\w+)(?: without (\S+))? -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -189,7 +188,7 @@ def _light(path: Path) -> Path:
 
 
 def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
-    """Draw comparisons of runs: Tasks II and III side by side, the classes, and R2U-Net's normalisation."""
+    """Draw comparisons of runs: Tasks II and III side by side, and the classes."""
     paths = []
     compared = {title: runs[name] for title, name in COMPARED.items() if name in runs}
     if compared:
@@ -203,9 +202,6 @@ def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
         names = next(iter(three.values())).record()["data"]["class_names"]
         figure = figures.per_class_iou(results, names, f"{_data(three.values())}, full protocol")
         paths += figures.save(figure, "camvid_per_class_iou")
-    records = {name: run.record() for name, run in runs.items()}
-    dots = figures.ablation_dots(normalization_scores(records), NORMALIZATION)
-    paths += figures.save(dots, "ablation_normalization")
     return paths
 
 

@@ -172,18 +172,6 @@ def ablation_table(name: str, records: Records) -> pd.DataFrame:
     return table.drop(columns="variant") if (table["variant"] == "").all() else table
 
 
-def normalization_scores(records: Records) -> dict[str, dict[str, list[float]]]:
-    """Return conditions → variant and statistics → mean IoU of each seed, for `figures.ablation_dots`."""
-    return {
-        conditions: {
-            f"{variant}, {measure}": _values(measure, seeds_of(experiment, records))
-            for variant, experiment in variants.items()
-            for measure in STATISTICS
-        }
-        for conditions, variants in ABLATIONS["normalization"].items()
-    }
-
-
 def seeds_of(experiment: str, records: Records) -> dict[str, dict[str, Any]]:
     """Return the runs of an experiment: its own name, and those that end in `_seed` and a number."""
     return {
