@@ -4,6 +4,7 @@ A command checks what it can before it imports PyTorch, so that `--help` and a w
 """
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -313,6 +314,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print(f"\n{str(error) or 'interrupted; run the same command again'}", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # `… | head` has read enough; Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     return 0
 
 

@@ -171,11 +171,10 @@ def test_labels_that_mean_nothing_together_are_refused_before_time_is_spent(plac
     )
     with pytest.raises(DataError, match=said):
         fit(experiment, progress=False)
-    if kind == "void":
-        model = build_model("r2unet", 3, {"widths": [4, 6]})
-        with pytest.raises(DataError, match=said):
-            evaluate(model, experiment, Folder(root, "val"), progress=False)
-    elif kind == "palette":  # both ways out
+    model = build_model("r2unet", 3, {"widths": [4, 6]})
+    with pytest.raises(DataError, match=said):
+        evaluate(model, experiment, Folder(root, "val"), progress=False)
+    if kind == "palette":  # both ways out
         assert check_dataset("folder", root, progress=False, arguments={"colours": False}).faults == []
         table = {name: tuple(layouts.voc_palette()[3 * at :][:3]) for at, name in enumerate(("ground", "tree", "car"))}
         table["void"] = tuple(layouts.voc_palette()[-3:])
@@ -199,6 +198,7 @@ def test_what_may_be_meant_otherwise_is_noted(places, tiny):
     found = check_dataset("folder", root, progress=False)
     said = "\n".join(found.notes)
     assert found.faults == [] and "1 of 10 masks hold 0 and 255 alone" in said
+    assert "which other masks have as 1, save it with that value" in said
     assert f"1 masks have a palette and 9 have none ({mask_path(root, second)} is" in said
     assert f"again in train: {root}/images/{fourth}.png (as {root}/images/{third}.png) (1 in all)" in said
     assert "1 labels of train are void everywhere" in said and "are the splits: test.txt (1 in all)" in said
@@ -248,6 +248,23 @@ def test_no_score_comes_from_crops_without_a_label(places, tiny, capsys):
     assert main(["evaluate", str(places / "run"), "--quiet"]) == 0
     said = capsys.readouterr().out
     assert "report protocol: nothing was measured" in said and "this rests on " in said
+
+
+def test_a_score_that_rests_on_one_class_is_said_to(places, tiny):
+    root = write_folder(places / "mine")
+    for name in names(Folder(root, "val")):  # another class at one side only, out of reach of the crop
+        label = np.zeros_like(own_label(name))
+        label[:, -2:] = 1
+        layouts.save_image(mask_path(root, name), label)
+    experiment = tiny.replace(
+        dataset="folder", dataset_arguments={"root": "mine"}, train_split="train", epochs=1, val_size=8
+    )
+    said = "'val' shows one class only by the report protocol, ground: .*; protocol=full takes whole images"
+    with pytest.warns(UserWarning, match=said):
+        run = fit(experiment, progress=False)
+        list(run)
+    with pytest.warns(UserWarning, match=said):
+        evaluate(run.model, experiment, Folder(root, "val"), "report", progress=False)
 
 
 # splits
@@ -339,6 +356,12 @@ def test_a_decoded_copy_is_made_anew_when_the_colours_or_the_split_change(places
     swapped = [("ground", 0, 128, 0), ("tree", 0, 0, 0), *ROWS[2:]]  # the same names, other colours
     for other in (Folder(root, colours=swapped), Folder(root, seed=1), Folder(root, "val")):
         assert attach_cache(other, "disk", build=False) == "none"
+    mask, times = mask_path(root, names(first)[0]), (root / "masks").stat()
+    for _ in range(2):  # as from an archive, whose files all have the size and the time that they had before
+        mask.write_bytes(mask.read_bytes())
+        os.utime(mask, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert attach_cache(Folder(root), "disk", build=False) == "none"
+        assert attach_cache(Folder(root), "disk", progress=False) == "disk"
 
 
 def test_any_experiment_trains_on_a_folder_remembers_its_classes_and_writes_nothing_there(places, tiny):
@@ -483,6 +506,7 @@ HEAD = "name,red,green,blue\n"
         ("classes.txt", "1 leaf\n2 stem\n0 background\n", "has numbers, as in '1 leaf'"),
         ("classes.txt", "ground\t0\ntree\t1\ncar\t2\n", "has numbers, as in 'ground\t0'"),
         ("classes.txt", "", "names 0 classes"),
+        ("classes.txt", "ground\n\ntree\ncar\n", "is blank, and each line names a value"),
         ("classes.txt", "ground\ntree\ntree\n", "classes 1 and 2 are both called 'tree'"),
         ("classes.txt", "ground\ntree\n", "has 2 classes, void is"),
     ],

@@ -132,8 +132,8 @@ class SegmentationDataset(torch.utils.data.Dataset):
         """Read one label file as class numbers: uint8 (H, W)."""
         return torch.from_numpy(read_index_png(path))
 
-    def check_together(self, labels: Sequence[Path]) -> list[str]:
-        """Return notes on label files, and raise DataError if they contradict each other; none shows that alone."""
+    def check_together(self) -> list[str]:
+        """Return notes on the label files of all splits; raise DataError if they contradict each other."""
         return []
 
     def check_label(self, label: torch.Tensor, path: Path) -> None:
@@ -157,8 +157,11 @@ def check_sizes(image: torch.Tensor, label: torch.Tensor, image_path: Path, labe
         )
 
 
-def read_list(path: Path) -> list[str]:
-    """Read a list file (UTF-8): one entry a line, in order; blank lines, spaces at the ends and CRLF do not matter."""
+def read_list(path: Path, blanks: bool = False) -> list[str]:
+    """Read a list file (UTF-8): one entry a line, in order; spaces at the ends and CRLF do not matter.
+
+    Blank lines do not either; with `blanks`, those before the last entry are entries.
+    """
     try:
         content = Path(path).read_bytes()
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -176,7 +179,7 @@ def read_list(path: Path) -> list[str]:
             f"{path} is not UTF-8 text ({error}). Save it as UTF-8: in an editor under Save as, Encoding; in Excel as "
             "CSV UTF-8"
         ) from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in text.rstrip().splitlines() if blanks or line.strip()]
 
 
 def files_below(folder: str | Path, above: Sequence[str] = ()) -> Iterator[str]:

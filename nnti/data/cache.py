@@ -182,9 +182,10 @@ def _open(path: Path, count: int, digest: bytes) -> Decoded | None:
 
 
 def _identity(dataset: SegmentationDataset) -> tuple[Path, bytes]:
-    """Return the path of the copy, and a digest of format, classes, and every file's size and time.
+    """Return the path of the copy, and a digest of format, classes, and every file's size and times.
 
-    The path depends on the list of files alone, so a new copy replaces an old one.
+    The path depends on the list of files alone, so a new copy replaces an old one. Unpacking an archive can leave a
+    changed file its old `st_mtime`, but not its `st_ctime`.
     """
     names, state = hashlib.sha256(), hashlib.sha256()
     state.update(f"{FORMAT} {dataset.name} {list(dataset.class_names)}{dataset.encoding}".encode())
@@ -194,7 +195,7 @@ def _identity(dataset: SegmentationDataset) -> tuple[Path, bytes]:
             found = path.stat()
         except OSError as error:
             raise DataError(f"{path} cannot be found ({error.strerror}); unpack the data set again") from None
-        state.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
+        state.update(f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\n".encode())
     path = cache_dir() / f"{dataset.name}-{dataset.split}-{names.hexdigest()[:12]}.decoded"
     return path, state.digest()
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,9 +79,8 @@ def check_dataset(
     found.faults += _shared(opened, digests)
     found.notes += _twice(opened, digests)
     found.notes += [f"{count} labels of {split} are void everywhere" for split, count in blank.items() if count]
-    labels = list(dict.fromkeys(label for split in NEEDED if split in opened for _, label in opened[split].files))
     together: list[DataError] = []
-    found.notes += _noted(together, next(iter(opened.values())).check_together, labels) or []
+    found.notes += _noted(together, next(iter(opened.values())).check_together) or []
     found.faults += map(str, together)
     if set(NEEDED) <= set(opened) and not found.faults:  # unreadable files may hold any class
         found.faults += _degenerate(opened["train"], opened["val"], *(seen[split] for split in NEEDED))
@@ -99,7 +98,7 @@ def check_labels(train: SegmentationDataset, val: SegmentationDataset, progress:
 
     All labels are counted once, which costs nothing where there is a decoded copy.
     """
-    notes = train.check_together([label for dataset in (train, val) for _, label in dataset.files])
+    notes = train.check_together()
     names, others = ({dataset.image_name(image) for image, _ in dataset.files} for dataset in (train, val))
     if shared := names & others:
         warnings.warn(
@@ -120,9 +119,23 @@ def check_labels(train: SegmentationDataset, val: SegmentationDataset, progress:
 
 
 def check_measurable(dataset: SegmentationDataset) -> None:
-    """Raise DataError if all labels are void; it reads labels until one is not."""
+    """Raise DataError if all labels are void, or the masks contradict each other; warn of those that may."""
+    for note in dataset.check_together():
+        warnings.warn(note, stacklevel=3)
     if all(bool((dataset.label(index) == IGNORE_INDEX).all()) for index in range(len(dataset))):
         raise DataError(_all_void(dataset))
+
+
+def warn_of_one_class(pixels: Sequence[int], dataset: SegmentationDataset, protocol: str) -> None:
+    """Warn if a score rests on one class alone. `pixels`: labelled pixels of each class that were measured."""
+    found = [name for name, count in zip(dataset.class_names, pixels, strict=True) if count]
+    if len(found) == 1:
+        elsewhere = "; protocol=full takes whole images" if protocol == "report" else ""
+        warnings.warn(
+            f"'{dataset.split}' shows one class only by the {protocol} protocol, {found[0]}: scores on it say nothing "
+            f"about the others{elsewhere}",
+            stacklevel=3,
+        )
 
 
 def _degenerate(

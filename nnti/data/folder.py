@@ -91,7 +91,8 @@ class Folder(SegmentationDataset):
         self.title, self.images = folder.resolve().name, folder / images
         pairs, faults, notes = _pairs(folder / images, folder / masks)
         try:
-            self._masks = _encoding(folder, [Path(mask) for _, mask in pairs.values()], classes, colours, void)
+            self._all = [Path(mask) for _, mask in pairs.values()]
+            self._masks = _encoding(folder, self._all, classes, colours, void)
             names, wrong, more = _split(folder, list(pairs), split, val_share, seed)
         except DataError as error:
             raise FaultyFiles([*faults, str(error)]) from None
@@ -113,12 +114,12 @@ class Folder(SegmentationDataset):
         """Read a mask as class numbers, uint8 (H, W); raise DataError for unknown values and colours."""
         return torch.from_numpy(self._masks.read(path))
 
-    def check_together(self, labels: Sequence[Path]) -> list[str]:
+    def check_together(self) -> list[str]:
         """Return notes on masks that are read otherwise than they may be meant; raise DataError where they surely are.
 
         See `nnti.data.masks`.
         """
-        return self._masks.check_together(labels)
+        return self._masks.check_together(self._all)
 
 
 def _find(root: str | Path, images: str, masks: str) -> Path:
@@ -255,7 +256,7 @@ def _encoding(
         raise DataError(f"void={void!r}: it must be a value from 0 to 255, or a list of such values")
     where = str(names) if isinstance(names, Path) else "classes"
     if isinstance(names, Path):
-        names = read_list(names)
+        names = read_list(names, blanks=True)
         check_list(names, where)
     return IndexMasks(names, where, values, masks[:SAMPLES], any_palette=colours is False)
 

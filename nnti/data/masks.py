@@ -112,9 +112,10 @@ class IndexMasks:
         """Look for 255 as a painted class: it then lies beside 0 alone, and not around a class as void does."""
         white, around, others = [], 0, set()
         for path, values, _ in _looked_at(masks):
+            others |= values - {0, IGNORE_INDEX}
             if IGNORE_INDEX not in values:
-                others |= values - {0}
-            elif values == {0, IGNORE_INDEX}:
+                continue
+            if values == {0, IGNORE_INDEX}:
                 white.append(path)
             elif values != {IGNORE_INDEX}:
                 around += 1
@@ -252,7 +253,12 @@ def _argument(setting: str) -> str:
 
 
 def check_list(lines: Sequence[str], where: Path) -> None:
-    """Raise DataError for a list of classes that another program wrote, with a heading, numbers or comments."""
+    """Raise DataError for a list of classes with blank lines, or with a heading, numbers or comments of a program."""
+    if "" in lines:
+        raise DataError(
+            f"line {lines.index('') + 1} of {where} is blank, and each line names a value: remove it, or give the "
+            "value a name, such as unused"
+        )
     others = [line for line in lines if line.casefold() in NO_CLASSES or line.startswith("#")]
     numbers = [match and int(match[1] or match[2]) for match in map(NUMBERED.match, lines)]
     if others or (lines and set(numbers) in (set(range(len(lines))), set(range(1, len(lines) + 1)))):

@@ -24,7 +24,6 @@ FOOTNOTE = (
 )
 FOOT = 0.36  # inches that the footnote takes
 RATE = 0.75  # inches beside an axis of learning rates
-ROW = 0.24  # inches per row of dots
 
 
 @styled

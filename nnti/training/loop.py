@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from nnti.augment import memory_format, prepare
 from nnti.data import attach_cache
-from nnti.data.check import check_labels
+from nnti.data.check import check_labels, warn_of_one_class
 from nnti.device import autocast, compiled, machine_explained, resolve_device, resolve_precision
 from nnti.errors import DataError, RunError
 from nnti.experiment import Experiment
@@ -276,7 +276,9 @@ class Fit:
         world, data = self.world, self.val_data
         counted = count(self.model, self.experiment, data, protocol, self.loss, self.progress, world.rank, world.size)
         self.monitors.tell("phase", self, "")
-        return results(protocol, len(data), *world.sum(*counted))
+        measured = results(protocol, len(data), *world.sum(*counted))
+        warn_of_one_class(measured["pixels_per_class"], data, protocol)
+        return measured
 
     def _finish(self) -> None:
         """Measure the best model by both protocols and close the record."""
@@ -365,7 +367,7 @@ class Fit:
         self.state.restore(saved, self.world, Partial.empty(self.train_data, self.device))
         if self.world.main:
             place = self.state.place(self.experiment.epochs, len(self.loader))
-            write_line(f"{self.run.path} {place}; restart=True would start over")
+            write_line(f"{self.run.path} {place}; restart=True (--restart) would start over")
 
     def _load_best(self) -> None:
         """Load the best epoch's weights; if best.pt is damaged, use the last epoch instead."""
