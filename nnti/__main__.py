@@ -102,11 +102,13 @@ def evaluate(options: argparse.Namespace) -> None:
     from nnti.device import machine_explained
     from nnti.inference.evaluate import evaluate as measure
     from nnti.loss import CrossEntropy
-    from nnti.training.run_folder import write_evaluation
+    from nnti.training.run_folder import ANALYSIS, EXPERIMENT, RECORD, write_evaluation
 
     if options.json:
         if options.json.suffix != ".json":
             raise SettingError(f"--json {options.json}: the file's name must end in .json")
+        if options.json.name in (RECORD, EXPERIMENT, ANALYSIS):
+            raise SettingError(f"--json {options.json}: runs have files of that name; take another")
         make_folder(options.json.parent)
     run, model, checkpoint, dataset = _loaded(path, experiment, options.device, options.split)
     device, bar = next(model.parameters()).device, not options.quiet
@@ -169,8 +171,10 @@ def figures(options: argparse.Namespace) -> None:
     make_folder(options.output or figures_dir())
     for path in [] if options.runs else render_architectures(options.output):
         print(path)
-    for run in runs:
-        for path in render_run(RunFolder(*run), options.output, progress=not options.quiet):
+    for folder, experiment in runs:
+        run = RunFolder(folder, experiment)
+        run.record()  # one that was named must have something to show
+        for path in render_run(run, options.output, progress=not options.quiet):
             print(path)
 
 
@@ -312,7 +316,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as error:
-        print(f"\n{str(error) or 'interrupted; run the same command again'}", file=sys.stderr)
+        again = "run the same command again" + ", without --restart" * getattr(options, "restart", False)
+        print(f"\n{str(error) or f'interrupted; {again}'}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `… | head` has read enough; Python would complain once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

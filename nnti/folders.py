@@ -69,7 +69,8 @@ def find_run_dir(name_or_path: str | Path) -> Path:
     for candidate in candidates:
         if (candidate / "experiment.json").is_file() or (candidate / "record.json").is_file():
             return candidate
-    looked = ", ".join(map(str, candidates))
+    looked = ", ".join(dict.fromkeys(map(str, candidates)))
+    looked += "; a run is named by its folder, not by a file" if Path(name_or_path).is_file() else ""
     there = ", ".join(dict.fromkeys([*list_runs(), *_with_file(shipped, "best.pt")])) or "none yet"
     raise RunError(f"no run '{name_or_path}' (looked at {looked}); there are: {there}")
 

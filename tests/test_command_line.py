@@ -83,6 +83,8 @@ def test_train_evaluate_predict_figures(places, data, capsys):
     record = json.loads((trained / "record.json").read_text())
     assert main(["evaluate", "enet_voc", "--quiet", "--json", "results/both.json"]) == 0
     assert f"mean IoU {record['validation']['full']['mean_iou']:.4f}" in capsys.readouterr().out
+    assert main(["evaluate", "enet_voc", "--quiet", "--json", str(trained / "record.json")]) == 1
+    assert "runs have files of that name" in capsys.readouterr().err
     written = json.loads(Path("results/both.json").read_text(encoding="utf-8"))
     assert (written["run"], written["epoch"], written["split"]) == ("enet_voc", record["best_epoch"], "val")
     for protocol in ("report", "full"):

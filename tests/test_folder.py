@@ -4,6 +4,8 @@ import os
 import re
 import shlex
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import layouts
@@ -17,6 +19,7 @@ from PIL import Image
 from nnti.__main__ import main
 from nnti.data import VOC, DataError, Folder, attach_cache, available, load_dataset
 from nnti.data.check import check_dataset
+from nnti.data.files import read_photo
 from nnti.errors import RunError
 from nnti.inference.evaluate import evaluate
 from nnti.inference.files import find_images
@@ -428,6 +431,23 @@ def test_a_command_converts_all_images_and_keeps_originals_and_their_range(place
     assert "hot.tif holds 65535, which needs 16 bits, more than 12" in capsys.readouterr().err
     assert main(["predict", "enet_camvid", str(next(iter(before)))]) == 1  # in the dark
     assert "python -m nnti convert" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bands", [3, 2, 4])  # colours; grey and opacity; colours and opacity
+def test_sixteen_bits_a_band_that_hold_fewer_are_refused(tmp_path, bands):
+    """Pillow reads the upper eight bits of them, in which a camera's 10 bits are four levels."""
+    pixels = np.full((6, 5, bands), 1023, ">u2")
+    if bands != 3:
+        pixels[..., -1] = 65535
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", 5, 6, 16, {3: 2, 2: 4, 4: 6}[bands], 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(DataError, match="deep.png has 16 bits a colour .* nearly black"):
+        read_photo(tmp_path / "deep.png")
 
 
 def test_masks_of_colours_with_a_list_of_names_are_told_to_have_a_table(tmp_path):

@@ -165,6 +165,15 @@ def test_a_damaged_record_is_written_anew(tiny, tmp_path):
     with pytest.raises(RunError, match="record.json is damaged.*train again"):
         folder.record()
     assert train(tiny.replace(epochs=1), folder.path).run.finished
+    record.write_text('{"run": "something else"}')
+    with pytest.raises(RunError, match="record.json is damaged.*train again"):
+        folder.record()
+    before = train(tiny.replace(epochs=1), folder.path).run.history()
+    history = folder.path / "history.csv"
+    history.write_text(history.read_text().replace(",", ";").replace(".", ","))  # as a German spreadsheet does
+    with pytest.raises(RunError, match="history.csv is damaged.*train again"):
+        folder.history()
+    assert train(tiny.replace(epochs=1), folder.path).run.history().equals(before)
 
 
 def test_a_full_disk_stops_the_training_and_with_room_it_goes_on_to_the_same_bits(tiny, tmp_path, whole):

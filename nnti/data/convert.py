@@ -12,6 +12,7 @@ from nnti.data.files import (
     DEPTH,
     IMAGE_ENDINGS,
     Convertible,
+    hidden_bands,
     largest_number,
     open_image,
     orientation,
@@ -49,7 +50,8 @@ def convert_images(
         raise DataError(f"{source} holds no pictures ({' '.join(IMAGE_ENDINGS)})")
     notes = passed_over([os.path.relpath(path, source) for path in others], "no images")
 
-    places, turned, deep = {}, [], {}  # place in the new folder → path; turned by EXIF; path → its largest number
+    # place in the new folder → path; turned by EXIF; with bands that no viewer shows; path → its largest number
+    places, turned, dropped, deep = {}, [], [], {}
     for path in progress_bar(paths, desc="reading", disable=not progress):
         place = Path(os.path.relpath(path, source))
         try:
@@ -57,12 +59,14 @@ def convert_images(
         except Convertible:
             image = open_image(path)
             turned += [] if orientation(image) in (0, 1) else [str(place)]
+            dropped += [str(place)] if hidden_bands(image) else []
             number = largest_number(image, path)
             deep |= {} if number is None else {path: number}
             place = place.with_suffix(".png")
         if (other := places.setdefault(place, path)) != path:
             raise DataError(f"{other} and {path} would both become {target / place}: rename one of them")
     notes += counted("turned upright by their EXIF data, so that masks may not fit", turned)
+    notes += counted("bands beyond red, green, blue and opacity left out", dropped)
     if deep:
         most = max(deep, key=deep.get)
         needed, usual = max(8, deep[most].bit_length()), sorted(deep.values())[len(deep) // 2]

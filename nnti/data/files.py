@@ -81,6 +81,13 @@ def orientation(image: Image.Image) -> int:
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
+def hidden_bands(image: Image.Image) -> bool:
+    """Whether a picture has bands that become no part of its 8-bit RGB, infrared perhaps."""
+    if image.format != "TIFF" or "RGB" not in image.mode:
+        return False
+    return image.tag_v2.get(BANDS, 3) > 3 + (EXTRA_SAMPLES in image.tag_v2 and image.mode == "RGBA")
+
+
 def largest_number(image: Image.Image, path: Path) -> int | None:
     """Return the largest value of a picture of 16-bit numbers, None for other modes; DataError for other numbers."""
     if image.mode[0] not in "IF":  # 16-bit grey, 32-bit integers, floating point
@@ -186,7 +193,8 @@ def open_image(path: Path) -> Image.Image:
             image.load()
             if image.mode == "I;16" and image.format == "TIFF" and image.tag_v2.get(BLACK) == 0:
                 raise DataError(f"{path} has 16 bits, and 0 means white: save it with 0 as black, or with 8 bits")
-            if deep and image.mode == "RGB" and max(high for _, high in image.getextrema()) < 1 << 6:
+            colours = [image.getchannel(band) for band in image.getbands() if band in "RGBL"]  # without opacity
+            if deep and colours and max(colour.getextrema()[1] for colour in colours) < 1 << 6:
                 raise DataError(
                     f"{path} has 16 bits a colour and uses no more than 14, so that it would be nearly black. Scale it "
                     "to 8-bit RGB with the program that it comes from"

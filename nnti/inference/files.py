@@ -1,14 +1,17 @@
 """Segment image files, to look at (palette PNG and overlay), as masks like the run's own, or for Cityscapes' server."""
 
+import hashlib
 import os
 import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import nn
 
 from nnti.data.base import files_below, passed_over
@@ -20,9 +23,11 @@ from nnti.inference.deploy import deploy
 from nnti.inference.image import Inference, predict
 from nnti.progress import progress_bar
 
-FORMATS = ("palette", "own", "cityscapes")
 CITYSCAPES_NAME = re.compile(r"(.+?_\d{6}_\d{6})(?:_|$)")  # <city>_<sequence>_<frame>
 CITYSCAPES_ENDING = "_pred_labelIds.png"
+ENDINGS = {"palette": ["_labels.png", "_overlay.png"], "own": [".png"], "cityscapes": [CITYSCAPES_ENDING]}
+FORMATS = tuple(ENDINGS)
+MARK = "nnti"  # a text in the PNG: the digest of the pixels as they were written
 
 
 def predict_files(
@@ -43,7 +48,7 @@ def predict_files(
     <name> is the image's path below the folder that was given, without its ending. 'own' writes only OUTPUT/<name>.png,
     a palette PNG with the values that the run's own masks have for the classes. 'cityscapes' writes only
     OUTPUT/<city>_<sequence>_<frame>_pred_labelIds.png, grey with the original label ids, as the evaluation scripts and
-    the server expect it.
+    the server expect it. Results of an earlier call are replaced, other files never.
 
     Args:
         model: any mode. checkpoint: as `nnti.models.saved.load_model` returns it beside the model.
@@ -62,11 +67,13 @@ def predict_files(
         raise SettingError(f"format={format!r}: it must be one of {', '.join(FORMATS)}")
     cityscapes = format == "cityscapes"
     names = _cityscapes_names(paths, checkpoint, output) if cityscapes else _names(paths, images)
-    beside = any(path.resolve().is_relative_to(output.resolve()) for path in paths)  # a folder of the user's
-    endings = {"own": [".png"], "palette": ["_labels.png", "_overlay.png"] if beside else []}.get(format, [])
-    taken = [path for name in names for end in endings if (path := output / f"{name}{end}").exists()]
-    if taken:
-        raise DataError(f"{taken[0]} exists: a mask, perhaps drawn by hand, is not replaced; take another --output")
+    for name in names:
+        for ending in ENDINGS[format]:
+            if (taken := output / f"{name}{ending}").exists() and not _is_unchanged_result(taken):
+                raise DataError(
+                    f"{taken} exists, and is not as this command writes it: it is not replaced, as somebody may have "
+                    "drawn or corrected it; take another --output"
+                )
     make_folder(output)
     model = deploy(model, checkpoint["experiment"]["precision"], compile=compile)
     quiet, title = not progress or len(paths) < 2, f"segmenting, {inference or Inference()}"
@@ -74,16 +81,17 @@ def predict_files(
         image = read_photo(path)
         labels = predict(model, image, inference)
         if cityscapes:
-            pictures = {CITYSCAPES_ENDING: Image.fromarray(to_label_ids(labels))}
+            pictures = [Image.fromarray(to_label_ids(labels))]
         elif format == "own":
-            pictures = {".png": _own_mask(labels.numpy(), checkpoint)}
+            pictures = [_own_mask(labels.numpy(), checkpoint)]
         else:
             pictures = _palette_pictures(image.permute(1, 2, 0).numpy(), labels.numpy(), checkpoint["palette"])
-        for ending, picture in pictures.items():
-            written = output / f"{name}{ending}"
+        for ending, picture in zip(ENDINGS[format], pictures, strict=True):
+            written, marked = output / f"{name}{ending}", PngInfo()
+            marked.add_text(MARK, _digest(picture))
             with writing(written):
                 written.parent.mkdir(parents=True, exist_ok=True)
-                picture.save(written)
+                picture.save(written, pnginfo=marked)
             yield written
 
 
@@ -200,10 +208,21 @@ def _own_mask(labels: np.ndarray, checkpoint: dict) -> Image.Image:
     return mask
 
 
-def _palette_pictures(image: np.ndarray, labels: np.ndarray, palette: list[list[int]]) -> dict[str, Image.Image]:
-    """Return a palette picture of the class numbers and an overlay, by file ending."""
+def _is_unchanged_result(path: Path) -> bool:
+    """Whether a picture is one that `predict_files` wrote, and nobody has changed it since."""
+    with suppress(OSError, SyntaxError, ValueError), Image.open(path) as image:
+        return image.info.get(MARK) == _digest(image)
+    return False
+
+
+def _digest(picture: Image.Image) -> str:
+    return hashlib.blake2b(np.asarray(picture).tobytes(), digest_size=16).hexdigest()
+
+
+def _palette_pictures(image: np.ndarray, labels: np.ndarray, palette: list[list[int]]) -> list[Image.Image]:
+    """Return a palette picture of the class numbers and an overlay."""
     colors = np.array(palette, dtype=np.uint8)
     mask = Image.fromarray(labels)  # mode L becomes P with its palette
     mask.putpalette(colors.flatten().tolist())
     blend = (0.45 * image + 0.55 * colors[labels]).round().astype(np.uint8)
-    return {"_labels.png": mask, "_overlay.png": Image.fromarray(blend)}
+    return [mask, Image.fromarray(blend)]

@@ -68,7 +68,8 @@ class Fit:
     """A run in progress: data, model, optimiser, `state` (its progress), `run` (its folder), `world` (processes)."""
 
     def __init__(self, experiment: Experiment, run_dir: str | Path, restart: bool, extend: bool, progress: bool):
-        self.experiment, self.run, self.restart = experiment, RunFolder(run_dir), restart
+        self.experiment, self.run = experiment, RunFolder(run_dir)
+        self.restart = self._restarted = restart
         self.world = join(resolve_device(experiment.device))
         self.device = self.world.device(resolve_device(experiment.device))
         self.dtype = resolve_precision(experiment.precision, self.device)
@@ -137,6 +138,8 @@ class Fit:
                     self._finish_epoch(0)  # measures the untrained network
                 elif self.world.main and (len(self) or not self.run.finished):
                     self._write()  # a killed run may not have written these files
+                elif self.world.main:
+                    self.run.write_history(self.rows)  # somebody may have damaged it
             for epoch in range(self.state.done + 1, self.experiment.epochs + 1):
                 with self._working():
                     self._train(epoch, forward)
@@ -210,7 +213,8 @@ class Fit:
         if stop:
             signal.stop(
                 f"stopped in epoch {self.state.done + 1} of {self.experiment.epochs} after step {self.state.step} of "
-                f"{len(self.loader)}; saved in {self.run.last}: the same call, or command, resumes from there"
+                f"{len(self.loader)}; saved in {self.run.last}: the same call, or command"
+                f"{', without restart,' if self._restarted else ''} resumes from there"
             )
 
     def _refuse_bad_losses(self) -> None:

@@ -65,12 +65,24 @@ class RunFolder:
         """Read one row per epoch; row 0 is the untrained network, unmeasured cells are NaN."""
         if not (self.path / HISTORY).is_file():
             raise RunError(f"{self.path} holds no {HISTORY}: no epoch of this run is finished")
-        return pd.read_csv(self.path / HISTORY)
+        try:
+            rows = pd.read_csv(self.path / HISTORY)
+        except ValueError:  # pandas's ParserError and EmptyDataError, or another encoding
+            rows = pd.DataFrame()
+        if "epoch" not in rows:
+            raise RunError(
+                f"{self.path / HISTORY} is damaged, perhaps saved by a spreadsheet; train again: the command that "
+                "trained the run writes it anew"
+            )
+        return rows
 
     def record(self) -> dict[str, Any]:
         """Read record.json."""
         try:
-            return json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            if not {"experiment", "finished"} <= set(record):
+                raise ValueError("it holds something else")
+            return record
         except FileNotFoundError:
             raise RunError(f"{self.path} holds no {RECORD}: it is not a run folder, or no epoch is finished") from None
         except ValueError as error:
