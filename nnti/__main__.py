@@ -196,7 +196,7 @@ def analyze(options: argparse.Namespace) -> None:
 
 
 @command(
-    argument("runs", nargs="*", metavar="RUN", help="finished runs whose records go to report/runs first"),
+    argument("runs", nargs="*", metavar="RUN", help="runs whose records go to report/runs first"),
     argument("--pictures", action="store_true", help="segment images anew too; needs data sets and checkpoints"),
 )
 def report(options: argparse.Namespace) -> None:
