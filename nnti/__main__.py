@@ -102,13 +102,15 @@ def evaluate(options: argparse.Namespace) -> None:
     from nnti.device import machine_explained
     from nnti.inference.evaluate import evaluate as measure
     from nnti.loss import CrossEntropy
-    from nnti.training.run_folder import ANALYSIS, EXPERIMENT, RECORD, write_evaluation
+    from nnti.training.run_folder import ANALYSIS, EXPERIMENT, RECORD, is_evaluation, write_evaluation
 
     if options.json:
         if options.json.suffix != ".json":
             raise SettingError(f"--json {options.json}: the file's name must end in .json")
         if options.json.name in (RECORD, EXPERIMENT, ANALYSIS):
             raise SettingError(f"--json {options.json}: runs have files of that name; take another")
+        if options.json.exists() and not is_evaluation(options.json):
+            raise SettingError(f"--json {options.json} exists, and evaluate did not write it; take another name")
         make_folder(options.json.parent)
     run, model, checkpoint, dataset = _loaded(path, experiment, options.device, options.split)
     device, bar = next(model.parameters()).device, not options.quiet

@@ -336,7 +336,8 @@ def _describe(kind: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(args)}"
     if origin is tuple:
-        return "one or more numbers" if args[-1] is Ellipsis else f"a pair of {args[0].__name__}"
+        pair = f"a pair of {args[0].__name__}, as in {'[240,320]' if args[0] is int else '[0.5,2]'}"
+        return "one or more numbers" if args[-1] is Ellipsis else pair
     if origin is dict:
         return "a JSON object (one entry is set by its dotted name, such as model_arguments.steps=2)"
     return "null" if kind is types.NoneType else kind.__name__

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from nnti.data.base import files_below, passed_over
 from nnti.data.cityscapes import Cityscapes, to_label_ids
 from nnti.data.files import IMAGE_ENDINGS, read_photo, too_large
 from nnti.errors import DataError, SettingError, denied, permissions_explained
-from nnti.folders import make_folder, writing
+from nnti.folders import make_folder, write_whole
 from nnti.inference.deploy import deploy
 from nnti.inference.image import Inference, predict
 from nnti.progress import progress_bar
@@ -89,9 +90,7 @@ def predict_files(
         for ending, picture in zip(ENDINGS[format], pictures, strict=True):
             written, marked = output / f"{name}{ending}", PngInfo()
             marked.add_text(MARK, _digest(picture))
-            with writing(written):
-                written.parent.mkdir(parents=True, exist_ok=True)
-                picture.save(written, pnginfo=marked)
+            write_whole(written, partial(picture.save, format="PNG", pnginfo=marked))
             yield written
 
 

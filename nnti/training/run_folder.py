@@ -8,7 +8,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +261,13 @@ def write_evaluation(
     }
     write_whole(path, _json(written))
     return path
+
+
+def is_evaluation(path: Path) -> bool:
+    """Whether a file is one that `write_evaluation` has written."""
+    with suppress(OSError, ValueError, TypeError):
+        return {"run", "epoch", "split", "validation"} <= set(json.loads(path.read_text(encoding="utf-8")))
+    return False
 
 
 def _json(content: dict[str, Any]) -> str:
