@@ -73,7 +73,7 @@ class SegmentationDataset(torch.utils.data.Dataset):
     encoding = ""  # what `read_label` depends on besides the files; a decoded copy is renewed when it changes
     arguments: Sequence[str] = ()  # what an experiment's `dataset_arguments` may hold
     notes: Sequence[str] = ()
-    one_class_advice = "Restore the label files, or take another split"
+    one_class_advice = "Label a second class, or take another split or more images (train_limit)"
 
     def __init__(self, root: Path, split: str, files: Iterable[tuple[str | Path, str | Path]]):
         self.root, self.split, self.files = Path(root), split, files

@@ -126,14 +126,25 @@ def check_measurable(dataset: SegmentationDataset) -> None:
         raise DataError(_all_void(dataset))
 
 
-def warn_of_one_class(pixels: Sequence[int], dataset: SegmentationDataset, protocol: str) -> None:
-    """Warn if a score rests on one class alone. `pixels`: labelled pixels of each class that were measured."""
+def warn_of_unmeasured(pixels: Sequence[int], dataset: SegmentationDataset, protocol: str) -> None:
+    """Warn if a score rests on one class alone, or if the report protocol's crop leaves out whole classes.
+
+    `pixels`: labelled pixels of each class that were measured.
+    """
     found = [name for name, count in zip(dataset.class_names, pixels, strict=True) if count]
+    there = class_frequencies(dataset, progress=False) if protocol == "report" else pixels
+    cut = [name for name, count in zip(dataset.class_names, there, strict=True) if count and name not in found]
+    elsewhere = ". The full protocol takes whole images: protocol=full in a training, --protocol full in evaluate"
+    if cut:
+        warnings.warn(
+            f"in labels of '{dataset.split}', but not in the crop of the report protocol, so that its scores are "
+            f"without them: {', '.join(cut)}{elsewhere}",
+            stacklevel=3,
+        )
     if len(found) == 1:
-        elsewhere = "; protocol=full takes whole images" if protocol == "report" else ""
         warnings.warn(
             f"'{dataset.split}' shows one class only by the {protocol} protocol, {found[0]}: scores on it say nothing "
-            f"about the others{elsewhere}",
+            "about the others",
             stacklevel=3,
         )
 

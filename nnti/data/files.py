@@ -163,6 +163,11 @@ def _open_png(path: Path) -> Image.Image:
             f"{path} is a {image.format} inside, whatever its name; other formats than PNG may change label values "
             "along edges: export it again from the tool that it was drawn with"
         )
+    if (turned := orientation(image)) not in (0, 1):
+        raise DataError(
+            f"{path} has the EXIF orientation {turned}: viewers turn it, and here it is read as it is stored. Save it "
+            "without EXIF, as it fits its image"
+        )
     return image
 
 

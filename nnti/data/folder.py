@@ -33,6 +33,10 @@ VAL_SHARE, SEED = 0.2, 0
 SAMPLES = 4  # masks that are read when a folder is opened
 LISTED = 50  # faults of one kind that are listed
 EXPORTED = Path("ImageSets/Segmentation")  # where exports have their lists
+# a file that lists a split: train_list.txt, trainset.txt, split.csv
+LISTS = re.compile(
+    r"(?:^|[^a-z])(?:train|val|valid|validation|test|split)s?(?:ing|set)?(?:[^a-z].*)?\.(?:txt|csv|json|lst|tsv)$", re.I
+)
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}  # names of what looks like a split
 SUBSETS = {
     "train": "train",
@@ -93,7 +97,7 @@ class Folder(SegmentationDataset):
         try:
             self._all = [Path(mask) for _, mask in pairs.values()]
             self._masks = _encoding(folder, self._all, classes, colours, void)
-            names, wrong, more = _split(folder, list(pairs), split, val_share, seed)
+            names, wrong, more = _split(folder, list(pairs), split, val_share, seed, (images, masks))
         except DataError as error:
             raise FaultyFiles([*faults, str(error)]) from None
         self.class_names, self.palette = self._masks.names, self._masks.palette
@@ -188,6 +192,7 @@ def _pairs(images: Path, masks: Path) -> tuple[dict[str, tuple[str, str]], list[
     no_images = [os.path.relpath(path, images) for name, path in others.items() if name not in spare]
     no_masks = [os.path.relpath(path, masks) for name, path in unread.items() if name not in lossy]
     notes = passed_over(no_images, f"no images in {images}") + passed_over(no_masks, f"no masks in {masks}")
+    notes += passed_over(_hidden(images), f"hidden in {images}")
     pairs = {name: (path, drawn[name]) for name, path in pictures.items() if name in drawn}
     if not pairs:
         nothing = (
@@ -207,6 +212,14 @@ def _told(found: list[Any], tell: Callable[[Any], str]) -> list[str]:
 def _files(folder: Path) -> list[tuple[str, str]]:
     """Return (name, path) of all files below a folder, sorted, without hidden ones."""
     return sorted((_name(os.path.relpath(path, folder)), path) for path in files_below(folder))
+
+
+def _hidden(folder: Path) -> list[str]:
+    """Return the hidden pictures below a folder, without those that macOS writes beside files, sorted."""
+    paths = (
+        os.path.relpath(os.path.join(place, name), folder) for place, _, files in os.walk(folder) for name in files
+    )
+    return sorted(path for path in paths if _ending(path) in IMAGE_ENDINGS and re.search(r"(?:^|[/\\\\])\.(?!_)", path))
 
 
 def _name(path: str) -> str:
@@ -270,12 +283,12 @@ def _unread_tables(folder: Path, masks: IndexMasks | ColourMasks) -> list[str]:
 
 
 def _split(
-    folder: Path, names: list[str], split: str, val_share: float, seed: int
+    folder: Path, names: list[str], split: str, val_share: float, seed: int, own: tuple[str, str]
 ) -> tuple[list[str], list[str], list[str]]:
     """Return the names of a split in order, the faults of its list file, and notes on names in no list."""
     lists = _lists(folder)
     if not lists:
-        others = sorted(_parts(folder)) + sorted({name.partition("/")[0] for name in names} & PARTS)
+        others = sorted(_parts(folder, own)) + sorted({name.partition("/")[0] for name in names} & PARTS)
         others += [str(EXPORTED)] if exists(folder / EXPORTED) else []
         why = "as the split is drawn; train.txt and val.txt, with the images' names, would fix it"
         return _drawn(names, split, val_share, seed, folder), [], passed_over(others, why)
@@ -301,16 +314,24 @@ def _split(
     twice = sorted(name for name, count in Counter(listed[split]).items() if count > 1)
     notes = passed_over(left, "in neither list") + passed_over(twice, f"listed again in {lists[split]}")
     notes += passed_over(
-        sorted(_parts(folder) - {path.name for path in lists.values()}), "as train and val are the splits"
+        sorted(_parts(folder, own) - {path.name for path in lists.values()}), "as train and val are the splits"
     )
     if lists[split].parent == folder and exists(folder / EXPORTED):
         notes.append(f"passed over: the lists in {folder / EXPORTED}, as {folder} has its own")
     return list(chosen), _told(unknown, of_unknown), notes
 
 
-def _parts(folder: Path) -> set[str]:
-    """Return the names of files and folders that look like a split."""
-    return {name for name in os.listdir(folder) if Path(name).stem.casefold() in PARTS}
+def _parts(folder: Path, own: tuple[str, str]) -> set[str]:
+    """Return what looks like a split or a list of one, outside of the `own` folders of images and masks."""
+    found = {name for name in os.listdir(folder) if Path(name).stem.casefold() in PARTS}
+    skipped = {os.path.normpath(part) for part in (*own, EXPORTED)}
+    for place, folders, files in os.walk(folder):
+        inside = os.path.relpath(place, folder)
+        below = {name: os.path.normpath(os.path.join(inside, name)) for name in (*folders, *files)}
+        deep = inside.count(os.sep) > 0  # lists lie at most two folders deep, as in VOC's layout
+        folders[:] = [name for name in folders if not (deep or name.startswith(".") or below[name] in skipped)]
+        found |= {below[name] for name in files if LISTS.search(name)}
+    return found
 
 
 def _lists(folder: Path) -> dict[str, Path]:

@@ -64,7 +64,7 @@ class IndexMasks:
         stored = next((palette for *_, palette in looked_at if palette is not None), np.empty((0, 3), np.uint8))
         chosen = classes[-1] < len(stored) and _distinguishable(stored[classes])
         self.palette = stored[classes] if chosen else voc_colormap(len(classes))
-        self.one_class_advice = _if_white_is_a_class(where)
+        self.one_class_advice = f"{SegmentationDataset.one_class_advice}. {_if_white_is_a_class(where)}"
         self.void_color = SegmentationDataset.void_color
         if chosen and self.void and self.void[-1] < len(stored):
             self.void_color = tuple(stored[self.void[-1]].tolist())

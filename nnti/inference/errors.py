@@ -9,7 +9,7 @@ from torch import nn
 
 from nnti.data import SegmentationDataset
 from nnti.data.base import IGNORE_INDEX
-from nnti.data.check import check_measurable, warn_of_one_class
+from nnti.data.check import check_measurable, warn_of_unmeasured
 from nnti.device import commit, versions
 from nnti.inference.image import predict
 from nnti.metrics import confusion, scores
@@ -36,7 +36,7 @@ def analyze(
         image, label = dataset[index]
         prediction = predict(model, image, precision=precision)
         errors.add(dataset.image_name(dataset.files[index][0]), prediction.numpy(), label.numpy())
-    warn_of_one_class(errors.matrix.sum(1), dataset, "full")
+    warn_of_unmeasured(errors.matrix.sum(1), dataset, "full")
     return {"epoch": checkpoint["epoch"], "commit": commit(), "versions": versions(), **errors.summary()}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nnti.augment import place_report, prepare
 from nnti.data import SegmentationDataset, evenly_spread
-from nnti.data.check import check_measurable, warn_of_one_class
+from nnti.data.check import check_measurable, warn_of_unmeasured
 from nnti.device import autocast, resolve_precision
 from nnti.errors import SettingError
 from nnti.experiment import Experiment, crop_shape
@@ -45,7 +45,7 @@ def evaluate(
         raise SettingError(f"protocol={protocol!r}: windows, scales and flip go with protocol 'full' only")
     check_measurable(dataset)
     total, matrix = count(model, experiment, dataset, protocol, loss or CrossEntropy(), progress, inference=inference)
-    warn_of_one_class(matrix.matrix().sum(1), dataset, protocol)
+    warn_of_unmeasured(matrix.matrix().sum(1), dataset, protocol)
     stated = {} if inference is None else {"inference": inference.to_dict()}
     return {**results(protocol, len(dataset), total, matrix), **stated}
 

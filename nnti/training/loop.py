@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from nnti.augment import memory_format, prepare
 from nnti.data import attach_cache
-from nnti.data.check import check_labels, warn_of_one_class
+from nnti.data.check import check_labels, warn_of_unmeasured
 from nnti.device import autocast, compiled, machine_explained, resolve_device, resolve_precision
 from nnti.errors import DataError, RunError
 from nnti.experiment import Experiment
@@ -281,7 +281,7 @@ class Fit:
         counted = count(self.model, self.experiment, data, protocol, self.loss, self.progress, world.rank, world.size)
         self.monitors.tell("phase", self, "")
         measured = results(protocol, len(data), *world.sum(*counted))
-        warn_of_one_class(measured["pixels_per_class"], data, protocol)
+        warn_of_unmeasured(measured["pixels_per_class"], data, protocol)
         return measured
 
     def _finish(self) -> None:
