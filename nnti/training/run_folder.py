@@ -80,7 +80,7 @@ class RunFolder:
         """Read record.json."""
         try:
             record = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
-            if not {"experiment", "finished"} <= set(record):
+            if "experiment" not in record:
                 raise ValueError("it holds something else")
             return record
         except FileNotFoundError:
@@ -100,7 +100,7 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run has a complete record."""
         try:
-            return self.record()["finished"]
+            return self.record().get("finished", False)
         except RunError:
             return False
 
