@@ -66,7 +66,8 @@ def build_report(pictures: bool = False) -> list[Path]:
     context = get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(min(2, os.cpu_count() or 1), context) as pool:
         jobs = [pool.submit(_render_comparisons, runs)]
-        jobs += [pool.submit(figures.render_run, run, progress=False, pictures=False) for run in shown.values()]
+        drawn = [run for name, run in shown.items() if name != ATTENTION]  # its curves are those without attention
+        jobs += [pool.submit(figures.render_run, run, progress=False, pictures=False) for run in drawn]
         costs = with_times(read_complexity(folder / "complexity"), {name: run.record() for name, run in runs.items()})
         tables = report_tables(runs, costs)
         paths = [*figures.save_complexity(costs, folder / "complexity"), *write_tables(tables, folder / "tables")]
