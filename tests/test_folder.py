@@ -198,6 +198,7 @@ def test_what_may_be_meant_otherwise_is_noted(places, tiny):
     (root / "train.txt").write_text("\n".join([*OWN[:8], first]))
     (root / "val.txt").write_text("\n".join(OWN[8:]))
     (root / "test.txt").touch()
+    Image.fromarray(own_label(rest[1]) == 1).save(mask_path(root, rest[1]))
     for other in ("splits/train.txt", "images/.old/photo9.png", "images/._photo8.png"):
         (root / other).parent.mkdir(exist_ok=True)
         (root / other).touch()
@@ -205,6 +206,7 @@ def test_what_may_be_meant_otherwise_is_noted(places, tiny):
     said = "\n".join(found.notes)
     assert found.faults == [] and "1 of 10 masks hold 0 and 255 alone" in said
     assert "which other masks have as 1, save it with that value" in said
+    assert f"white is read as 1: {mask_path(root, rest[1])} (1 in all)" in said
     assert f"1 masks have a palette and 9 have none ({mask_path(root, second)} is" in said
     assert f"again in train: {root}/images/{fourth}.png (as {root}/images/{third}.png) (1 in all)" in said
     assert (

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nnti.data.base import IGNORE_INDEX, MOST_THREADS, SegmentationDataset, read_list
+from nnti.data.base import IGNORE_INDEX, MOST_THREADS, SegmentationDataset, counted, read_list
 from nnti.data.files import ColourPicture, palette_of, read_colour_png, read_index_png
 from nnti.data.voc import voc_colormap
 from nnti.errors import DataError
@@ -134,9 +134,14 @@ class IndexMasks:
         with ThreadPoolExecutor(MOST_THREADS) as pool:
             palettes = list(pool.map(_palette_in_head, masks))
         bare, notes = palettes.count(None), []
+        drawn = [path for path, own in zip(masks, palettes, strict=True) if own is None and _bits(path) == 1]
+        if len(self.names) > 2 and 0 < len(drawn) < len(masks):
+            notes += counted(
+                "black and white alone, unlike the others, so that white is read as 1", list(map(str, drawn))
+            )
         if 0 < bare < len(masks):
             one = masks[[own is None for own in palettes].index(2 * bare < len(masks))]
-            notes = [
+            notes += [
                 f"{len(masks) - bare} masks have a palette and {bare} have none ({one} is one of the fewer): values "
                 "are read alike, whatever their colours"
             ]
@@ -328,6 +333,13 @@ def _looked_at(masks: Sequence[Path]) -> Iterator[tuple[Path, set[int], np.ndarr
 
     with ThreadPoolExecutor(MOST_THREADS) as pool:
         yield from filter(None, pool.map(look, masks))
+
+
+def _bits(path: Path) -> int:
+    """Return the bits per sample in the head of a PNG, 0 for anything shorter."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(25)[24:].ljust(1, b"\0")[0]
+    return 0
 
 
 def _palette_in_head(path: Path) -> bytes | None:

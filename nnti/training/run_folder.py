@@ -324,7 +324,10 @@ def check_data(run: RunFolder, saved: dict[str, Any], train: SegmentationDataset
 def refuse_other_folder(path: Path) -> None:
     """Raise RunError for a folder that holds something else than a run, such as images."""
     others = sorted(file.name for file in path.glob("[!.]*"))  # hidden ones are of a desktop or an editor
-    if others and not {EXPERIMENT, RECORD, LOCK} & set(others):
+    run = {EXPERIMENT, LOCK} & set(others)
+    with suppress(RunError):  # a record that holds something else
+        run = run or (RECORD in others and RunFolder(path).record())
+    if others and not run:
         raise RunError(f"{path} is no run: it holds {others[0]}. Pass a new folder as run_dir (--run-dir)")
 
 
