@@ -194,7 +194,8 @@ def _render_comparisons(runs: Mapping[str, RunFolder]) -> list[Path]:
     compared = {title: runs[name] for title, name in COMPARED.items() if name in runs}
     if compared:
         names = " and ".join(COMPARED[key] for key in compared)
-        title = f"{names}\n{_data(compared.values())}, validation by the full protocol"
+        (protocol,) = {run.experiment().protocol for run in compared.values()}  # else the curves could not be compared
+        title = f"{names}\n{_data(compared.values())}, validation by the {protocol} protocol"
         histories = {key: run.history() for key, run in compared.items()}
         paths += figures.save(figures.curves(histories, title), "task2_task3_curves")
     three = {title: runs[name] for title, name in THREE.items() if name in runs and runs[name].finished}

@@ -289,9 +289,9 @@ def _metrics(runs: Mapping[str, RunFolder]) -> pd.DataFrame:
     rows = []
     for model, splits in SCORES.items():
         title, dataset = MODELS[model].title, "PASCAL VOC 2012" if model == "enet" else "Cityscapes"
-        for split, measured in splits.items():
+        for split, published in splits.items():
             protocol = "report" if split == "val" else "crops"
-            rows.append(_metrics_row(title, dataset, split, protocol, measured, f"published, {REPORT}"))
+            rows.append(_metrics_row(title, dataset, split, protocol, published, f"published, {REPORT}"))
     for name in (*TASKS, *MEASURED):
         rows += _own_rows(name, runs)
     return pd.DataFrame(rows)
@@ -310,8 +310,8 @@ def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
     return [_metrics_row(title, dataset, *row, name) for row in (("train", "crops", trained), *validated)]
 
 
-def _metrics_row(model: str, dataset: str, split: str, protocol: str, measured: Any, record: str) -> dict[str, str]:
-    values = {title: _share(measured[metric]) for metric, title in METRICS.items()}
+def _metrics_row(model: str, dataset: str, split: str, protocol: str, found: Any, record: str) -> dict[str, str]:
+    values = {title: _share(found[metric]) for metric, title in METRICS.items()}
     return {"network": model, "data set": dataset, "split": split, "protocol": protocol, **values, "record": record}
 
 
