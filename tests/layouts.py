@@ -220,11 +220,15 @@ def save_image(path: Path, array: np.ndarray) -> None:
 def save_grey_png(path: Path, array: np.ndarray, bits: int) -> None:
     """Write a grey PNG of 1, 2 or 4 bits a pixel, which Pillow reads and does not write."""
     digits = np.unpackbits(array[..., None].astype(np.uint8), axis=-1)[..., -bits:].reshape(len(array), -1)
-    lines = b"".join(b"\0" + row.tobytes() for row in np.packbits(digits, axis=1))
-    head = struct.pack(">IIBBBBB", *array.shape[::-1], bits, 0, 0, 0, 0)
+    save_png(path, array.shape, bits, 0, b"".join(b"\0" + row.tobytes() for row in np.packbits(digits, axis=1)))
+
+
+def save_png(path: Path, shape: tuple[int, int], bits: int, kind: int, lines: bytes) -> None:
+    """Write a PNG of a colour type and bits per sample that Pillow does not write, from its unfiltered lines."""
+    head = struct.pack(">IIBBBBB", *shape[::-1], bits, kind, 0, 0, 0)
     parts = ((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
     chunks = [
-        struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part)) for kind, part in parts
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part)) for name, part in parts
     ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 

@@ -4,8 +4,6 @@ import os
 import re
 import shlex
 import shutil
-import struct
-import zlib
 from pathlib import Path
 
 import layouts
@@ -424,6 +422,7 @@ def test_a_command_converts_all_images_and_keeps_originals_and_their_range(place
     turned = Image.Exif()
     turned[274] = 3
     Image.new("RGB", (4, 6)).save(root / "images" / "turned.jpg", exif=turned)
+    layouts.save_tiff(root / "images" / "infrared.tif", np.full((6, 4, 4), 9, np.uint8))
     with monkeypatch.context() as patched:  # stopped in the middle
         patched.setattr(
             "nnti.data.convert._convert", lambda path, place, bits: 1 / (path.stem != OWN[3].split("/")[-1])
@@ -435,6 +434,7 @@ def test_a_command_converts_all_images_and_keeps_originals_and_their_range(place
     said = capsys.readouterr().out
     assert "no images: more.jp2 (1 in all)" in said and "masks may not fit: turned.jpg (1 in all)" in said
     assert "become dark; " in said and "hot.tif has 65535" in said
+    assert "bands beyond red, green, blue and opacity left out: infrared.tif (1 in all)" in said
     assert main(["convert", images, str(root / "other"), "--bits", "12"]) == 1
     assert "hot.tif holds 65535, which needs 16 bits, more than 12" in capsys.readouterr().err
     assert main(["predict", "enet_camvid", str(next(iter(before)))]) == 1  # in the dark
@@ -447,13 +447,8 @@ def test_sixteen_bits_a_band_that_hold_fewer_are_refused(tmp_path, bands):
     pixels = np.full((6, 5, bands), 1023, ">u2")
     if bands != 3:
         pixels[..., -1] = 65535
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    head = struct.pack(">IIBBBBB", 5, 6, 16, {3: 2, 2: 4, 4: 6}[bands], 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    parts = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    ]
-    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    lines = b"".join(b"\0" + row.tobytes() for row in pixels)
+    layouts.save_png(tmp_path / "deep.png", (6, 5), 16, {3: 2, 2: 4, 4: 6}[bands], lines)
     with pytest.raises(DataError, match="deep.png has 16 bits a colour .* nearly black"):
         read_photo(tmp_path / "deep.png")
 
