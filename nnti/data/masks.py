@@ -105,6 +105,7 @@ class IndexMasks:
         """
         return [
             *([] if self.void_is_said else self._white(masks)),
+            *self._one_bit(masks),
             *([] if self.any_palette else self._palettes(masks)),
         ]
 
@@ -130,18 +131,19 @@ class IndexMasks:
             raise DataError(advice)
         return [advice]
 
+    def _one_bit(self, masks: Sequence[Path]) -> list[str]:
+        """Name masks of black and white alone among others of more classes."""
+        drawn = [str(path) for path in masks if _is_one_bit(path)] if len(self.names) > 2 else []
+        why = "black and white alone, unlike the others, so that white is read as 1"
+        return counted(why, drawn) if len(drawn) < len(masks) else []
+
     def _palettes(self, masks: Sequence[Path]) -> list[str]:
         with ThreadPoolExecutor(MOST_THREADS) as pool:
             palettes = list(pool.map(_palette_in_head, masks))
         bare, notes = palettes.count(None), []
-        drawn = [path for path, own in zip(masks, palettes, strict=True) if own is None and _bits(path) == 1]
-        if len(self.names) > 2 and 0 < len(drawn) < len(masks):
-            notes += counted(
-                "black and white alone, unlike the others, so that white is read as 1", list(map(str, drawn))
-            )
         if 0 < bare < len(masks):
             one = masks[[own is None for own in palettes].index(2 * bare < len(masks))]
-            notes += [
+            notes = [
                 f"{len(masks) - bare} masks have a palette and {bare} have none ({one} is one of the fewer): values "
                 "are read alike, whatever their colours"
             ]
@@ -335,11 +337,11 @@ def _looked_at(masks: Sequence[Path]) -> Iterator[tuple[Path, set[int], np.ndarr
         yield from filter(None, pool.map(look, masks))
 
 
-def _bits(path: Path) -> int:
-    """Return the bits per sample in the head of a PNG, 0 for anything shorter."""
+def _is_one_bit(path: Path) -> bool:
+    """Whether the head of a PNG says that it is grey with one bit per sample."""
     with suppress(OSError), open(path, "rb") as file:
-        return file.read(25)[24:].ljust(1, b"\0")[0]
-    return 0
+        return file.read(26)[24:] == b"\1\0"
+    return False
 
 
 def _palette_in_head(path: Path) -> bytes | None:
