@@ -24,8 +24,9 @@ from typing import Any
 import torch
 
 from nnti.data.base import SegmentationDataset, exists, files_below, passed_over, read_list
+from nnti.data.class_lists import check_list, read_colours
 from nnti.data.files import IMAGE_ENDINGS
-from nnti.data.masks import ColourMasks, IndexMasks, check_list, describe_mask, read_colours
+from nnti.data.masks import ColourMasks, IndexMasks, describe_mask
 from nnti.errors import DataError, FaultyFiles, permissions_explained
 from nnti.folders import data_roots
 

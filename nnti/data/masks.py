@@ -1,33 +1,26 @@
-"""Masks of your own data: values or colours → class numbers, with the names and colours of the classes."""
+"""Masks of your own data: values or colours → class numbers."""
 
-import csv
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from nnti.data.base import IGNORE_INDEX, MOST_THREADS, SegmentationDataset, counted, read_list
+from nnti.data.base import IGNORE_INDEX, MOST_THREADS, SegmentationDataset, counted
+from nnti.data.class_lists import COLUMNS, Row, check_names, is_void
 from nnti.data.files import ColourPicture, palette_of, read_colour_png, read_index_png
 from nnti.data.voc import voc_colormap
 from nnti.errors import DataError
 
-COLUMNS = ("name", "red", "green", "blue")
 LISTED = 4  # colours or values that an error names
 SMOOTHED = 16  # more unknown colours or values than this are not forgotten classes
-NUMBERED = re.compile(r"(\d+)(?:\s*[\t,;:=]|\s+\S)|.*[\t,;:=]\s*(\d+)$")  # a line of a list with numbers
-NO_CLASSES = ("name", "names", "class", "classes", "label", "labels", "__ignore__")  # a heading; LabelMe's value −1
 ALIKE = 12  # distance in RGB below which two colours look the same
 SMOOTHING = (
     "So many come from JPEG compression or smoothed edges (anti-aliasing): export the mask again as PNG from the tool "
     "that it was drawn with, without smoothing, and resize only by nearest neighbour"
 )
-
-Row = tuple[str, tuple[int, int, int]]
 
 
 class IndexMasks:
@@ -54,9 +47,9 @@ class IndexMasks:
         looked_at, self.any_palette = list(_looked_at(samples)), any_palette
         self.void_is_said = void is not None
         void = (IGNORE_INDEX,) if void is None else void
-        classes = self.values = [value for value, name in enumerate(names) if not (_is_void(name) or value in void)]
+        classes = self.values = [value for value, name in enumerate(names) if not (is_void(name) or value in void)]
         self.names, self.where = tuple(names[value] for value in classes), where
-        _check_names(self.names, where)
+        check_names(self.names, where)
         self.void = sorted({*range(len(names)), *void} - set(classes))
         self.numbers = np.full(256, -1)  # value → class number, −1 for unknown ones
         self.numbers[self.void] = IGNORE_INDEX
@@ -178,9 +171,9 @@ class ColourMasks:
     """
 
     def __init__(self, rows: Sequence[Row], where: str):
-        classes, voids = [row for row in rows if not _is_void(row[0])], [row for row in rows if _is_void(row[0])]
+        classes, voids = [row for row in rows if not is_void(row[0])], [row for row in rows if is_void(row[0])]
         self.names, self.where, self.rows = tuple(name for name, _ in classes), where, [*classes, *voids]
-        _check_names(self.names, where)
+        check_names(self.names, where)
         first: dict[tuple[int, int, int], str] = {}
         for name, colour in rows:
             if colour in first:
@@ -227,22 +220,6 @@ class ColourMasks:
         )
 
 
-def read_colours(table: Path | Any) -> list[Row]:
-    """Return (name, (red, green, blue)) for each row of a colour table.
-
-    `table` is a CSV file with the columns name, red, green, blue, a labelmap.txt as CVAT exports it, a DataFrame with
-    these columns, a list of (name, red, green, blue), or {name: (red, green, blue)}.
-    """
-    where = table if isinstance(table, Path) else "colours"
-    if isinstance(table, Path):
-        table = _read_csv(table) if table.suffix == ".csv" else _read_labelmap(table)
-    elif isinstance(table, Mapping):
-        table = [(name, *colour) for name, colour in table.items()]
-    elif hasattr(table, "columns"):  # a DataFrame
-        table = table.reindex(columns=list(COLUMNS)).to_numpy().tolist()
-    return [_row(row, f"{where}, row {number}") for number, row in enumerate(table, 1)]
-
-
 def describe_mask(path: Path) -> str:
     """Describe the values or colours of a mask, for the error where no classes are given."""
     try:
@@ -259,71 +236,8 @@ def _argument(setting: str) -> str:
     return f'--set "{setting}" in data check, --set "dataset_arguments.{setting}" in train'
 
 
-def check_list(lines: Sequence[str], where: Path) -> None:
-    """Raise DataError for a list of classes with blank lines, or with a heading, numbers or comments of a program."""
-    if "" in lines:
-        raise DataError(
-            f"line {lines.index('') + 1} of {where} is blank, and each line names a value: remove it, or give the "
-            "value a name, such as unused"
-        )
-    others = [line for line in lines if line.casefold() in NO_CLASSES or line.startswith("#")]
-    numbers = [match and int(match[1] or match[2]) for match in map(NUMBERED.match, lines)]
-    if others or (lines and set(numbers) in (set(range(len(lines))), set(range(1, len(lines) + 1)))):
-        found = f"the line '{others[0]}'" if others else f"numbers, as in '{lines[0]}'"
-        raise DataError(
-            f"{where} has {found}: leave one name a line. The first line names the value 0, the second 1, and so on; a "
-            "value that no mask holds needs a line too, such as unused"
-        )
-
-
-def _is_void(name: str) -> bool:
-    return name.casefold() == "void"
-
-
 def _as_colours(where: str) -> str:
     return f"write a colours.csv instead of {where}: {','.join(COLUMNS)}, then a line for each class and its colour"
-
-
-def _check_names(names: Sequence[str], where: str) -> None:
-    if len(names) == 1:
-        raise DataError(
-            f"{where} names one class only, {names[0]}: a network needs two to tell apart. If void pixels are a class "
-            "too, give them a name of their own, such as background"
-        )
-    if not 2 <= len(names) <= IGNORE_INDEX:
-        raise DataError(f"{where} names {len(names)} classes; there must be 2 to {IGNORE_INDEX}")
-    for number, name in enumerate(names):
-        if (first := names.index(name)) < number:
-            raise DataError(f"{where}: classes {first} and {number} are both called '{name}'; rename one of them")
-
-
-def _read_csv(path: Path) -> list[list[str]]:
-    """Return the cells of each row, in the order of `COLUMNS`."""
-    lines = read_list(path)
-    heading = lines[0].casefold().replace(" ", "") if lines else ""
-    delimiter = next((sign for sign in ";\t" if sign in heading), ",")  # a spreadsheet's, by country
-    rows = csv.DictReader([heading, *lines[1:]], delimiter=delimiter, skipinitialspace=True)
-    if not set(COLUMNS) <= set(rows.fieldnames or ()):
-        raise DataError(f"{path}: its first line is '{heading}', and must be {','.join(COLUMNS)}")
-    return [[row[column] for column in COLUMNS] for row in rows if any(row.values())]
-
-
-def _read_labelmap(path: Path) -> list[list[str]]:
-    """Return the cells of each line `name:red,green,blue:parts:actions`; a name may hold colons."""
-    lines = [line.rsplit(":", 3) for line in read_list(path) if not line.startswith("#")]
-    return [[line[0], *line[1].split(",")] if len(line) > 1 else line for line in lines]
-
-
-def _row(row: Sequence[Any], where: str) -> Row:
-    try:
-        name, *colour = row
-        numbers = tuple(int(part) for part in colour)
-        whole = list(numbers) == [float(part) for part in colour]
-        if whole and len(numbers) == 3 and all(0 <= number <= 255 for number in numbers) and name.strip():
-            return name.strip(), numbers
-    except (TypeError, ValueError, AttributeError):
-        pass
-    raise DataError(f"{where} is {row!r}, and must be a name and whole numbers 0 … 255 for red, green and blue")
 
 
 def _looked_at(masks: Sequence[Path]) -> Iterator[tuple[Path, set[int], np.ndarray | None]]:
