@@ -109,6 +109,25 @@ def test_black_and_white_masks_are_colours_or_values_but_never_void_by_chance(tm
     np.testing.assert_array_equal(dataset[0][1], own_label(names(dataset)[0]) == 1)
 
 
+def test_greys_of_three_classes_are_read_by_a_colour_table_and_255_is_not_lost(tmp_path):
+    root = write_folder(tmp_path)
+    (root / "classes.txt").write_text("ground\ntree\ncar\n")
+    truth = {name: own_label(name) % 3 for name in OWN}
+    for greys, advice in (
+        ((0, 1, 255), "such as car, which no mask holds, save it as 2"),
+        ((0, 128, 255), "write a colours.csv"),
+    ):
+        for name in OWN:
+            layouts.save_image(mask_path(root, name), np.array(greys, np.uint8)[truth[name]])
+        found = check_dataset("folder", root, progress=False)
+        assert advice in " ".join([*found.notes, *found.faults])
+    rows = "ground,0,0,0\ntree,128,128,128\ncar,255,255,255\n"  # what the advice says
+    (root / "colours.csv").write_text(f"{HEAD}{rows}")
+    (root / "classes.txt").unlink()
+    assert check_dataset("folder", root, progress=False).faults == []
+    np.testing.assert_array_equal(Folder(root)[0][1], truth[names(Folder(root))[0]])
+
+
 def test_the_files_own_values_are_known(tmp_path):
     root = write_folder(tmp_path)
     dataset = Folder(root, classes=["void", "tree", "car"], void=[255, 0])

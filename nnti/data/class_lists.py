@@ -53,8 +53,8 @@ def check_names(names: Sequence[str], where: str) -> None:
     """Raise DataError for fewer than two names, for too many, and for one that occurs twice."""
     if len(names) == 1:
         raise DataError(
-            f"{where} names one class only, {names[0]}: a network needs two to tell apart. If void pixels are a class "
-            "too, give them a name of their own, such as background"
+            f"{where} names one class only, {names[0]}: a network needs two to tell apart, each on a line of "
+            "its own. If void pixels are a class too, give them a name of their own, such as background"
         )
     if not 2 <= len(names) <= IGNORE_INDEX:
         raise DataError(f"{where} names {len(names)} classes; there must be 2 to {IGNORE_INDEX}")

@@ -108,7 +108,10 @@ def read_index_png(path: Path) -> np.ndarray:
     if image.mode in ("I", "I;16"):  # some tools write small numbers with 16 bits
         values = np.array(image)
         if values.max() > 255:
-            raise DataError(f"{path} holds values up to {values.max()}; classes are 0 to 254, and 255 is void")
+            raise DataError(
+                f"{path} holds values up to {values.max()}; classes are 0 to 254, and 255 is void. Save it with 8 "
+                "bits, and with the number of a class as the value of each pixel"
+            )
         return values.astype(np.uint8)
     if image.mode not in ("P", "L", "1"):
         raise ColourPicture(

@@ -47,6 +47,7 @@ class IndexMasks:
         looked_at, self.any_palette = list(_looked_at(samples)), any_palette
         self.void_is_said = void is not None
         void = (IGNORE_INDEX,) if void is None else void
+        self.numbered = range(len(names))
         classes = self.values = [value for value, name in enumerate(names) if not (is_void(name) or value in void)]
         self.names, self.where = tuple(names[value] for value in classes), where
         check_names(self.names, where)
@@ -81,10 +82,11 @@ class IndexMasks:
             advice = SMOOTHING
             if len(wrong) <= SMOOTHED:
                 void = _argument(f"void={sorted({*map(int, wrong), *self.void})}".replace(" ", ""))
-                advice = (
-                    f"Give every value up to {wrong[-1]} a line in {self.where}, whose first line is that of 0, or say "
-                    f"that they are void: {void}"
-                )
+                advice = f"Give every value up to {wrong[-1]} a line in {self.where}, whose first line is that of 0"
+                if wrong[-1] > len(self.numbered) + SMOOTHED:
+                    grey = f"{wrong[-1]} is {','.join(3 * [str(wrong[-1])])}, and 255 needs a line as well"
+                    advice = f"If these are greys, {_as_colours(self.where)}; {grey}"
+                advice += f". If they are void: {void}"
             raise DataError(
                 f"{path} holds values beyond the classes: {shown}. {self.where} has {len(self.names)} classes, void is "
                 f"{self.void}. {advice}"
@@ -104,20 +106,25 @@ class IndexMasks:
 
     def _white(self, masks: Sequence[Path]) -> list[str]:
         """Look for 255 as a painted class: it then lies beside 0 alone, and not around a class as void does."""
-        white, around, others = [], 0, set()
+        white, around, seen = [], 0, set()
         for path, values, _ in _looked_at(masks):
-            others |= values - {0, IGNORE_INDEX}
+            seen |= values
             if IGNORE_INDEX not in values:
                 continue
             if values == {0, IGNORE_INDEX}:
                 white.append(path)
             elif values != {IGNORE_INDEX}:
                 around += 1
-        if not white:
+        others, missing = seen - {0, IGNORE_INDEX}, sorted(set(self.values) - seen)
+        if not white and not (missing and IGNORE_INDEX in seen):
             return []
-        found = f"{len(white)} of {len(masks)} masks hold 0 and 255 alone, such as {white[0]}, and 255 means void"
-        advice = _if_white_is_a_class(self.where)
-        if others:
+        found, advice = "255 means void", _if_white_is_a_class(self.where)
+        if white:
+            found = f"{len(white)} of {len(masks)} masks hold 0 and 255 alone, such as {white[0]}, and {found}"
+        if missing and others:
+            name = self.names[self.values.index(missing[0])]
+            advice = f"If it is a class, such as {name}, which no mask holds, save it as {missing[0]}"
+        elif others:
             advice = f"If it is a class, which other masks have as {min(others)}, save it with that value there too"
         advice = f"{found}. {advice}. If it is void: {_argument('void=255')}"
         if len(white) > around:
