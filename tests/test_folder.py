@@ -103,6 +103,7 @@ def test_black_and_white_masks_are_colours_or_values_but_never_void_by_chance(tm
             layouts.save_image(mask_path(root, name), np.where(own_label(name) == 1, white, 0).astype(np.uint8))
         found = " ".join(check_dataset("folder", root, progress=False).faults)
         assert advice in found if advice else not found
+        assert ("void=255" in found) == (advice == "other masks have as 1")  # else one class alone would remain
     assert 255 in Folder(root, void=[255])[0][1]
     (root / "classes.txt").unlink()
     dataset = Folder(root, colours={"ground": (0, 0, 0), "tree": (255, 255, 255)})

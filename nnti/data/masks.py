@@ -126,7 +126,9 @@ class IndexMasks:
             advice = f"If it is a class, such as {name}, which no mask holds, save it as {missing[0]}"
         elif others:
             advice = f"If it is a class, which other masks have as {min(others)}, save it with that value there too"
-        advice = f"{found}. {advice}. If it is void: {_argument('void=255')}"
+        advice = f"{found}. {advice}"
+        if others:  # else one class alone would remain
+            advice += f". If it is void: {_argument('void=255')}"
         if len(white) > around:
             raise DataError(advice)
         return [advice]

@@ -39,9 +39,10 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
         found = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # many kinds, depending on the damage
         reason = str(error).strip().splitlines() or [type(error).__name__]
+        anew = ". Remove it; where the run still has its last.pt, the command that trained it writes this one anew"
         raise RunError(
-            f"{path} cannot be read: it is damaged, or not a checkpoint ({reason[0]}). Remove it; where the run still "
-            "has its last.pt, the command that trained it writes the best one anew"
+            f"{path} cannot be read: it is damaged, or not a checkpoint ({reason[0]})"
+            + ("" if path.name in ("last.pt", "previous.pt") else anew)
         ) from error
     missing = [key for key in DESCRIPTION if not isinstance(found, dict) or key not in found]
     if missing:
