@@ -18,7 +18,8 @@ from nnti.errors import RunError
 from nnti.experiment import Experiment, parse_setting
 from nnti.figures.complexity import read_complexity, with_times
 from nnti.report import build_report, filled, report_tables, set_pdf, take_run, write_tables
-from nnti.report.tables import ABLATIONS, MEASURED, measured, seeds_of
+from nnti.report.ablations import ABLATIONS, seeds_of
+from nnti.report.tables import MEASURED, measured
 from nnti.training.run_folder import RunFolder
 
 TOP = Path(__file__).resolve().parent.parent
@@ -163,7 +164,7 @@ def test_table_2_has_the_values_of_its_records():
         else:
             expected = measured(RUNS[name])["validation"][row["protocol"]]
             data = RECORDS[name]["data"]
-            assert row["data set"] == f"{data['title']} ({data['train_images']} / {data['val_images']} images)"
+            assert row["data set"] == f"{data['title']} ({data['train_images']:,} / {data['val_images']} images)"
         assert {column: row[column] for column in METRICS} == {
             column: f"{expected[metric]:.4f}" for column, metric in METRICS.items()
         }, name
@@ -225,7 +226,10 @@ def test_runs_of_an_ablation_differ_in_one_setting():
         for conditions, experiments in ABLATIONS[name].items():
             variants = [seeds_of(experiment, RECORDS) for experiment in experiments.values()]
             if all(variants):
-                first, *others = [record["experiment"] for found in variants for record in found.values()]
+                runs = [record["experiment"] for found in variants for record in found.values()]
+                first, *others = [
+                    Experiment.from_dict(run).to_dict() for run in runs
+                ]  # settings that are newer than it
                 for other in others:
                     differ = {key for key in first | other if first.get(key) != other.get(key)}
                     assert differ - harmless <= {setting}, (name, conditions)

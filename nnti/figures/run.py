@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nnti.data import SegmentationDataset, available, evenly_spread
 from nnti.device import resolve_device
-from nnti.experiment import Experiment
+from nnti.experiment import Experiment, Inference, crop_shape
 from nnti.figures.classes import per_class_iou
 from nnti.figures.complexity import EXPERIMENTS
 from nnti.figures.curves import curves, learning_rate
@@ -90,12 +90,15 @@ def render_architectures(folder: str | Path | None = None) -> list[Path]:
 def run_triptychs(run: RunFolder, progress: bool = True) -> Figure:
     """Show image / ground truth / prediction of a run's best checkpoint, for a few validation images.
 
-    Every image is segmented whole, at its own size, as the `full` protocol does.
+    Every image is segmented whole: at its own size, as the `full` protocol does, or as large as the `report` protocol
+    shows it to the network, where that was the run's.
     """
-    dataset = _val_data(run)
+    dataset, experiment = _val_data(run), run.experiment()
     chosen = evenly_spread(len(dataset), SHOWN)
-    shown = f"{len(chosen)} of the validation images, epoch {run.record()['best_epoch']}, full protocol"
-    return _segmented([run], dataset, chosen, f"{_title(run)}\n{shown}", progress=progress)
+    side = min(crop_shape(experiment.val_size)) if experiment.protocol == "report" else None
+    size = f"shorter side resized to {side} pixels" if side else "full protocol"
+    shown = f"{len(chosen)} of the validation images, epoch {run.record()['best_epoch']}, {size}"
+    return _segmented([run], dataset, chosen, f"{_title(run)}\n{shown}", progress=progress, side=side)
 
 
 def best_and_worst(run: RunFolder, analysis: dict[str, Any]) -> Figure:
@@ -160,16 +163,27 @@ def _segmented(
     title: str,
     columns: Sequence[str] = ("image", "ground truth", "prediction"),
     progress: bool = False,
+    side: int | None = None,
 ) -> Figure:
-    """Show images of a data set with their labels and the predictions of the best checkpoint of each run."""
-    predictions = zip(*(_predictions(run, dataset, chosen, progress) for run in runs), strict=True)
+    """Show images of a data set with their labels and the predictions of the best checkpoint of each run.
+
+    `side`: the networks see each image with its shorter side resized to so many pixels (None: as it is).
+    """
+    predictions = zip(*(_predictions(run, dataset, chosen, progress, side) for run in runs), strict=True)
     samples = [(*dataset[index], *row) for index, row in zip(chosen, predictions, strict=True)]
     return triptychs(samples, dataset, title, columns)
 
 
-def _predictions(run: RunFolder, dataset: SegmentationDataset, chosen: Sequence[int], progress: bool) -> list[Tensor]:
+def _predictions(
+    run: RunFolder, dataset: SegmentationDataset, chosen: Sequence[int], progress: bool, side: int | None
+) -> list[Tensor]:
     model, checkpoint = load_model(run.best, resolve_device())
     check_classes(checkpoint, dataset, run.best)
     precision = checkpoint["experiment"]["precision"]
     bar = progress_bar(chosen, desc=f"{run.path.name}: predictions", leave=False, disable=not progress)
-    return [predict(model, dataset[index][0], precision=precision) for index in bar]
+    images = (dataset[index][0] for index in bar)
+    return [predict(model, image, _shown_at(side, image), precision) for image in images]
+
+
+def _shown_at(side: int | None, image: Tensor) -> Inference:
+    return Inference(scales=(side / min(image.shape[1:]),)) if side else Inference()

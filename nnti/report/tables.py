@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,21 @@ from nnti.experiment import Experiment, parse_setting
 from nnti.figures import as_markdown, health_table
 from nnti.figures.complexity import EXPERIMENTS, EXTRA_FORMS, complexity_frame, complexity_table, minutes
 from nnti.folders import write_whole
-from nnti.models import MODELS, architecture_table, count_parameters
-from nnti.models.cost import count_operations, without_values
+from nnti.models import MODELS, architecture_table
+from nnti.models.cost import without_values
 from nnti.published import ABSTRACT_MEAN_IOU, LITERATURE, REPORT, SCORES
+from nnti.report.ablations import ABLATIONS, MEASURES, NOT_RUN, PROTOCOLS, Records, ablation_table
 from nnti.training.run_folder import RunFolder
-
-Records = Mapping[str, dict[str, Any]]  # name of a run → its record
 
 THREE = {
     "ENet": "enet_camvid",
     "R2U-Net": "r2unet_camvid_per_step",
     "PSPNet": "pspnet_camvid_lite0",
 }  # the best of each
+PHOTOGRAPHS = "enet_voc_half"  # of animals and people: the report's Task I on a part of its own data
 TASKS = ("enet_voc", "enet_voc_plain", "r2unet_cityscapes", "pspnet_cityscapes")  # the report's own experiments
 MEASURED = (
+    PHOTOGRAPHS,
     "enet_camvid",
     "r2unet_camvid_per_step",
     "r2unet_camvid_short",
@@ -40,72 +41,6 @@ MEASURED = (
 )  # on the data that was at hand
 METRICS = {"dice": "Dice (= F1)", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy",
            "sensitivity": "sensitivity", "loss": "loss"}  # fmt: skip
-NOT_RUN = "not run"
-COUNTED = (512, 512)  # height and width of the image whose multiply-adds are counted
-
-# ablation → conditions → variant → experiment; those of one line differ in one setting alone
-ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
-    "augmentation": {
-        "half size, 40 epochs": {"augmented": "enet_camvid_ablation", "plain": "enet_camvid_ablation_plain"},
-        "full size, 150 epochs": {"augmented": "enet_camvid", "plain": "enet_camvid_plain"},
-    },
-    "pretraining": {
-        "PSPNet on EfficientNet-Lite0, CamVid": {
-            "ImageNet weights": "pspnet_camvid_lite0",
-            "random weights": "pspnet_camvid_lite0_random",
-        },
-    },
-    "attention": {
-        "PSPNet on EfficientNet-Lite0, CamVid": {
-            "pyramid": "pspnet_camvid_lite0",
-            "attention": "pspnet_camvid_lite0_attention",
-        },
-        "R2U-Net, norm per step, CamVid, 16 to 256 channels, half size": {
-            "plain skips": "r2unet_camvid_narrow_per_step",
-            "gated skips": "r2unet_camvid_narrow_gates",
-        },
-        "R2U-Net, norm per step, drawn miniature, 8 to 128 channels": {
-            "plain skips": "r2unet_cityscapes_per_step_miniature",
-            "gated skips": "r2unet_cityscapes_gates_miniature",
-        },
-    },
-    "power": {
-        "half size, 40 epochs": {
-            "power 1 (report)": "enet_camvid_ablation",
-            "power 0.9 (its code)": "enet_camvid_ablation_power09",
-        },
-    },
-    "normalization": {
-        "CamVid, 64 to 1024 channels, half size": {
-            "shared": "r2unet_camvid_short",
-            "per step": "r2unet_camvid_per_step_short",
-        },
-        "CamVid, 16 to 256 channels, half size": {
-            "shared": "r2unet_camvid_narrow",
-            "per step": "r2unet_camvid_narrow_per_step",
-        },
-        "drawn miniature, 8 to 128 channels": {
-            "shared": "r2unet_cityscapes_miniature",
-            "per step": "r2unet_cityscapes_per_step_miniature",
-        },
-    },
-    "protocol": {
-        "ENet, full size": {"": "enet_camvid"},
-        "ENet, full size, not augmented": {"": "enet_camvid_plain"},
-        "ENet, half size": {"": "enet_camvid_ablation"},
-        "ENet, half size, not augmented": {"": "enet_camvid_ablation_plain"},
-        "R2U-Net, half size": {"": "r2unet_camvid_short"},
-        "PSPNet, half size": {"": "pspnet_camvid_short"},
-    },
-}
-# how to find a number in a record; None if it is missing
-MEASURES: Mapping[str, Callable[[dict[str, Any]], float | None]] = {
-    "report": lambda record: record["validation"].get("report", {}).get("mean_iou"),
-    "full": lambda record: record["validation"].get("full", {}).get("mean_iou"),
-    "batch statistics": lambda record: (record.get("health") or {}).get("train_mode_mean_iou"),
-    "running statistics": lambda record: (record.get("health") or {}).get("eval_mode_mean_iou"),
-}
-PROTOCOLS, STATISTICS = ("report", "full"), ("batch statistics", "running statistics")
 
 
 def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[str, pd.DataFrame]:
@@ -120,6 +55,7 @@ def report_tables(runs: Mapping[str, RunFolder], costs: dict[str, Any]) -> dict[
         "summary": _summary(records),
         "table2_metrics": _metrics(runs),
         **{f"ablation_{name}": ablation_table(name, records) for name in ABLATIONS},
+        "classes_voc": _classes(records.get(PHOTOGRAPHS)),
         "normalization": _normalization(records),
         "abstract": _abstract(),
         "literature": _literature(),
@@ -146,44 +82,6 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]
         write_whole(folder / f"{name}.md", as_markdown(table))
         paths += [folder / f"{name}.csv", folder / f"{name}.md"]
     return paths
-
-
-def ablation_table(name: str, records: Records) -> pd.DataFrame:
-    """Return a row per variant: conditions, the number of seeds, mean IoU as "mean ± standard deviation", the records.
-
-    'report' and 'full' are the validation protocols; 'batch statistics' and 'running statistics' those of the health
-    check on training images, see `nnti.inference.evaluate.normalization_gap`. Multiply-adds are those of one image of
-    `COUNTED`. `name` is a key of `ABLATIONS`.
-    """
-    measures = (*STATISTICS, *PROTOCOLS) if name == "normalization" else PROTOCOLS
-    rows = []
-    for conditions, variants in ABLATIONS[name].items():
-        runs = {variant: seeds_of(experiment, records) for variant, experiment in variants.items()}
-        for (variant, experiment), found in zip(variants.items(), same_seeds(runs.values()), strict=True):
-            row = {"conditions": conditions, "variant": variant, "seeds": str(len(found))}
-            if name == "attention":
-                model = without_values(Experiment.load(experiment))
-                row["parameters"] = f"{count_parameters(model):,}"
-                row["multiply-adds, G"] = f"{count_operations(model, COUNTED).multiply_adds / 1e9:.2f}"
-            row |= {measure: _mean(_values(measure, found)) for measure in measures}
-            row["records"] = " ".join(found) or f"{NOT_RUN}: python -m nnti train {experiment}"
-            rows.append(row)
-    table = pd.DataFrame(rows)
-    return table.drop(columns="variant") if (table["variant"] == "").all() else table
-
-
-def seeds_of(experiment: str, records: Records) -> dict[str, dict[str, Any]]:
-    """Return the runs of an experiment: its own name, and those that end in `_seed` and a number."""
-    return {
-        name: record for name, record in sorted(records.items()) if experiment in (name, name.rpartition("_seed")[0])
-    }
-
-
-def same_seeds(variants: Iterable[Records]) -> list[Records]:
-    """Keep of the runs of each variant those with a seed that all have; a variant without runs counts as not run."""
-    variants = list(variants)
-    seeds = [{run["seed"] for run in runs.values()} for runs in variants if runs]
-    return [{name: run for name, run in runs.items() if all(run["seed"] in own for own in seeds)} for runs in variants]
 
 
 def network_of(settings: Mapping[str, Any]) -> str:
@@ -229,18 +127,6 @@ def _assignment(key: str, value: Any) -> str:
     return plain if isinstance(value, str) and parse_setting(plain) == (key, value) else f"{key}={json.dumps(value)}"
 
 
-def _values(measure: str, records: Records) -> list[float]:
-    values = [MEASURES[measure](record) for record in records.values()]
-    return [value for value in values if value is not None]
-
-
-def _mean(values: list[float]) -> str:
-    if not values:
-        return "–"
-    spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.4f}{spread}"
-
-
 def _complexity(costs: dict[str, Any], records: Records) -> pd.DataFrame:
     """Table 1: what was published beside what was counted here, and the time per epoch of the experiment's own run."""
     table = _own_networks(costs)
@@ -267,9 +153,9 @@ def _own_networks(costs: dict[str, Any]) -> pd.DataFrame:
 
 
 def _summary(records: Records) -> pd.DataFrame:
-    """Return a row for the best run of each network: its training data and validation mean IoU."""
+    """Return a row for the best run of each network, and one on VOC: training data and validation mean IoU."""
     rows = []
-    for name, record in ((name, records[name]) for name in THREE.values() if name in records):
+    for name, record in ((name, records[name]) for name in (PHOTOGRAPHS, *THREE.values()) if name in records):
         model = record["experiment"]["model"]
         rows.append(
             {
@@ -313,6 +199,22 @@ def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
 def _metrics_row(model: str, dataset: str, split: str, protocol: str, found: Any, record: str) -> dict[str, str]:
     values = {title: _share(found[metric]) for metric, title in METRICS.items()}
     return {"network": model, "data set": dataset, "split": split, "protocol": protocol, **values, "record": record}
+
+
+def _classes(record: dict[str, Any] | None) -> pd.DataFrame:
+    """IoU of each class by both protocols, and its validation pixels, the most frequent class on top."""
+    if record is None or not record["finished"]:
+        return pd.DataFrame(columns=["class"])
+    validation = record["validation"]
+    pixels = np.array(validation["full"]["pixels_per_class"], dtype=float)
+    table = pd.DataFrame(
+        {
+            "class": record["data"]["class_names"],
+            "share of the labelled validation pixels": [f"{100 * share:.2f} %" for share in pixels / pixels.sum()],
+            **{f"IoU, {protocol}": list(map(_share, validation[protocol]["iou_per_class"])) for protocol in PROTOCOLS},
+        }
+    )
+    return table.iloc[np.argsort(-pixels, kind="stable")]
 
 
 def _normalization(records: Records) -> pd.DataFrame:
