@@ -97,7 +97,7 @@ def test_colours_are_read_whatever_mode_shows_them(tmp_path):
 def test_black_and_white_masks_are_colours_or_values_but_never_void_by_chance(tmp_path):
     root = write_folder(tmp_path)
     (root / "classes.txt").write_text("ground\ntree\n")
-    for white, advice in ((1, None), (255, "other masks have as 1"), (255, "write a colours.csv")):
+    for white, advice in ((1, None), (255, "other masks have as 1"), (255, "ground,0,0,0 and tree,255,255,255")):
         changed = OWN[-1:] if advice == "other masks have as 1" else OWN
         for name in changed:
             layouts.save_image(mask_path(root, name), np.where(own_label(name) == 1, white, 0).astype(np.uint8))
@@ -223,7 +223,7 @@ def test_what_may_be_meant_otherwise_is_noted(places, tiny):
     found = check_dataset("folder", root, progress=False)
     said = "\n".join(found.notes)
     assert found.faults == [] and "1 of 10 masks hold 0 and 255 alone" in said
-    assert "which other masks have as 1, save it with that value" in said
+    assert "which other masks have as a number, save it with that number" in said
     assert f"white is read as 1: {mask_path(root, rest[1])} (1 in all)" in said
     assert f"1 masks have a palette and 9 have none ({mask_path(root, second)} is" in said
     assert f"again in train: {root}/images/{fourth}.png (as {root}/images/{third}.png) (1 in all)" in said
@@ -545,7 +545,7 @@ HEAD = "name,red,green,blue\n"
         ("colours.csv", f"{HEAD}car,9,2,3\ncar,1,2,3\n", "classes 0 and 1 are both called 'car'"),
         ("colours.csv", f"{HEAD}car,1,2,3\nbus,1,2,3\n", r"'car' and 'bus' have the same colour \(1, 2, 3\)"),
         ("colours.csv", f"{HEAD}void,0,0,0\n", "names 0 classes"),
-        ("classes.txt", "__ignore__\nground\ntree\n", "has the line '__ignore__': leave one name a line"),
+        ("classes.txt", "__ignore__\nground\ntree\n", "has the line '__ignore__': remove it"),
         ("classes.txt", "1 leaf\n2 stem\n0 background\n", "has numbers, as in '1 leaf'"),
         ("classes.txt", "ground\t0\ntree\t1\ncar\t2\n", "has numbers, as in 'ground\t0'"),
         ("classes.txt", "", "names 0 classes"),
@@ -575,7 +575,10 @@ def test_foreign_colours_are_named_with_their_pixels_and_the_nearest_known(tmp_p
     mask = np.array(Image.open(path))
     mask[:2, :3] = (127, 1, 0)
     layouts.save_image(path, mask)
-    assert "(127, 1, 0) in 6 pixels (nearest: car (128, 0, 0))" in fault_of(root)
+    found = fault_of(root)
+    assert "(127, 1, 0) in 6 pixels (nearest: car (128, 0, 0))" in found and "correct its row" in found
+    layouts.save_image(path, np.where(mask == 127, 250, mask))
+    assert "If only this mask holds them, save it as the others are" in fault_of(root)
     Image.fromarray(mask).resize((20, 20)).resize(mask.shape[1::-1], Image.Resampling.BILINEAR).save(path)
     assert "smoothed edges (anti-aliasing)" in fault_of(root)
     layouts.save_image(path, np.dstack([mask, np.full(mask.shape[:2], 100, np.uint8)]))

@@ -42,9 +42,11 @@ def check_list(lines: Sequence[str], where: Path) -> None:
     others = [line for line in lines if line.casefold() in NO_CLASSES or line.startswith("#")]
     numbers = [match and int(match[1] or match[2]) for match in map(NUMBERED.match, lines)]
     if others or (lines and set(numbers) in (set(range(len(lines))), set(range(1, len(lines) + 1)))):
-        found = f"the line '{others[0]}'" if others else f"numbers, as in '{lines[0]}'"
+        found = f"numbers, as in '{lines[0]}': leave the name alone"
+        if others:
+            found = f"the line '{others[0]}': remove it, or rename it if it is a class"
         raise DataError(
-            f"{where} has {found}: leave one name a line. The first line names the value 0, the second 1, and so on; a "
+            f"{where} has {found}. The first line names the value 0, the second 1, and so on; a "
             "value that no mask holds needs a line too, such as unused"
         )
 

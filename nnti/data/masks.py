@@ -17,6 +17,7 @@ from nnti.errors import DataError
 LISTED = 4  # colours or values that an error names
 SMOOTHED = 16  # more unknown colours or values than this are not forgotten classes
 ALIKE = 12  # distance in RGB below which two colours look the same
+ALONE = "If only this mask holds them, save it as the others are. If all do"
 SMOOTHING = (
     "So many come from JPEG compression or smoothed edges (anti-aliasing): export the mask again as PNG from the tool "
     "that it was drawn with, without smoothing, and resize only by nearest neighbour"
@@ -58,7 +59,8 @@ class IndexMasks:
         stored = next((palette for *_, palette in looked_at if palette is not None), np.empty((0, 3), np.uint8))
         chosen = classes[-1] < len(stored) and _distinguishable(stored[classes])
         self.palette = stored[classes] if chosen else voc_colormap(len(classes))
-        self.one_class_advice = f"{SegmentationDataset.one_class_advice}. {_if_white_is_a_class(where)}"
+        white = _if_white_is_a_class(where, self.names)
+        self.one_class_advice = f"{SegmentationDataset.one_class_advice}. {white}"
         self.void_color = SegmentationDataset.void_color
         if chosen and self.void and self.void[-1] < len(stored):
             self.void_color = tuple(stored[self.void[-1]].tolist())
@@ -82,11 +84,11 @@ class IndexMasks:
             advice = SMOOTHING
             if len(wrong) <= SMOOTHED:
                 void = _argument(f"void={sorted({*map(int, wrong), *self.void})}".replace(" ", ""))
-                advice = f"Give every value up to {wrong[-1]} a line in {self.where}, whose first line is that of 0"
+                advice = f"give every value up to {wrong[-1]} a line in {self.where}, whose first line is that of 0"
                 if wrong[-1] > len(self.numbered) + SMOOTHED:
                     grey = f"{wrong[-1]} is {','.join(3 * [str(wrong[-1])])}, and 255 needs a line as well"
-                    advice = f"If these are greys, {_as_colours(self.where)}; {grey}"
-                advice += f". If they are void: {void}"
+                    advice = f"if these are greys, {_as_colours(self.where)}; {grey}"
+                advice = f"{ALONE}, {advice}. If they are void: {void}"
             raise DataError(
                 f"{path} holds values beyond the classes: {shown}. {self.where} has {len(self.names)} classes, void is "
                 f"{self.void}. {advice}"
@@ -116,16 +118,18 @@ class IndexMasks:
             elif values != {IGNORE_INDEX}:
                 around += 1
         others, missing = seen - {0, IGNORE_INDEX}, sorted(set(self.values) - seen)
-        if not white and not (missing and IGNORE_INDEX in seen):
+        foreign = any(self.numbers[value] < 0 for value in seen)  # which is a fault of its own
+        if not white and (foreign or not missing or IGNORE_INDEX not in seen):
             return []
-        found, advice = "255 means void", _if_white_is_a_class(self.where)
+        found, advice = "255 means void", _if_white_is_a_class(self.where, self.names)
         if white:
             found = f"{len(white)} of {len(masks)} masks hold 0 and 255 alone, such as {white[0]}, and {found}"
         if missing and others:
             name = self.names[self.values.index(missing[0])]
             advice = f"If it is a class, such as {name}, which no mask holds, save it as {missing[0]}"
         elif others:
-            advice = f"If it is a class, which other masks have as {min(others)}, save it with that value there too"
+            number = min(others) if len(self.names) == 2 else "a number"
+            advice = f"If it is a class, which other masks have as {number}, save it with that number there too"
         advice = f"{found}. {advice}"
         if others:  # else one class alone would remain
             advice += f". If it is void: {_argument('void=255')}"
@@ -219,11 +223,13 @@ class ColourMasks:
             colour = _unpacked(values[at])
             near = min(self.rows, key=lambda row: sum((a - b) ** 2 for a, b in zip(row[1], colour, strict=True)))
             shown.append(f"{colour} in {counts[at]} pixels (nearest: {near[0]} {near[1]})")
-        advice = "Give each a row (a second one named void is allowed), or paint these pixels in a colour of the table"
+        advice = f"{ALONE}, give each a row (a second one named void is allowed)"
         if len(values) > SMOOTHED:
             advice = SMOOTHING
         elif max(_unpacked(values[-1])) < len(self.rows):  # values of an index mask look like nearly black colours
-            advice += f". If the masks hold class numbers, remove {self.where} and put the names into classes.txt"
+            advice = f"{ALONE} and these are class numbers, remove {self.where} and put the names into classes.txt"
+        elif all(any(_alike(_unpacked(value), colour) for _, colour in self.rows) for value in values):
+            advice = "That is nearly a colour of the table: correct its row, or paint these pixels in it"
         return DataError(
             f"{path} holds colours that {self.where} does not have: {_listed(shown, len(values))}. {advice}"
         )
@@ -274,10 +280,11 @@ def _palette_in_head(path: Path) -> bytes | None:
     return None
 
 
-def _if_white_is_a_class(where: str) -> str:
+def _if_white_is_a_class(where: str, names: Sequence[str]) -> str:
+    black, white = names if len(names) == 2 else ("background", "object")
     return (
         f"If white is a class, write a colours.csv instead of {where}: the lines {','.join(COLUMNS)}, "
-        "background,0,0,0 and object,255,255,255"
+        f"{black},0,0,0 and {white},255,255,255"
     )
 
 
@@ -285,6 +292,10 @@ def _distinguishable(colours: np.ndarray) -> bool:
     """Tell whether all colours are visibly different: many tools write an arbitrary palette of greys."""
     squares = ((colours[:, None].astype(int) - colours) ** 2).sum(axis=-1)
     return bool((squares + ALIKE**2 * np.eye(len(colours)) >= ALIKE**2).all())
+
+
+def _alike(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
+    return not _distinguishable(np.array([one, other]))
 
 
 def _packed(colours: np.ndarray) -> np.ndarray:
