@@ -155,7 +155,7 @@ def _own_networks(costs: dict[str, Any]) -> pd.DataFrame:
 def _summary(records: Records) -> pd.DataFrame:
     """Return a row for the best run of each network, and one on VOC: training data and validation mean IoU."""
     rows = []
-    for name, record in ((name, records[name]) for name in (PHOTOGRAPHS, *THREE.values()) if name in records):
+    for name, record in ((name, records[name]) for name in (*THREE.values(), PHOTOGRAPHS) if name in records):
         model = record["experiment"]["model"]
         rows.append(
             {
