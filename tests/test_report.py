@@ -227,9 +227,8 @@ def test_runs_of_an_ablation_differ_in_one_setting():
             variants = [seeds_of(experiment, RECORDS) for experiment in experiments.values()]
             if all(variants):
                 runs = [record["experiment"] for found in variants for record in found.values()]
-                first, *others = [
-                    Experiment.from_dict(run).to_dict() for run in runs
-                ]  # settings that are newer than it
+                # settings that are newer than a record have their defaults
+                first, *others = [Experiment.from_dict(run).to_dict() for run in runs]
                 for other in others:
                     differ = {key for key in first | other if first.get(key) != other.get(key)}
                     assert differ - harmless <= {setting}, (name, conditions)

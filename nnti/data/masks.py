@@ -48,7 +48,6 @@ class IndexMasks:
         looked_at, self.any_palette = list(_looked_at(samples)), any_palette
         self.void_is_said = void is not None
         void = (IGNORE_INDEX,) if void is None else void
-        self.numbered = range(len(names))
         classes = self.values = [value for value, name in enumerate(names) if not (is_void(name) or value in void)]
         self.names, self.where = tuple(names[value] for value in classes), where
         check_names(self.names, where)
@@ -84,11 +83,11 @@ class IndexMasks:
             advice = SMOOTHING
             if len(wrong) <= SMOOTHED:
                 void = _argument(f"void={sorted({*map(int, wrong), *self.void})}".replace(" ", ""))
-                advice = f"give every value up to {wrong[-1]} a line in {self.where}, whose first line is that of 0"
-                if wrong[-1] > len(self.numbered) + SMOOTHED:
+                advice = f", give every value up to {wrong[-1]} a line in {self.where}, whose first line is that of 0"
+                if wrong[-1] > len(self.names) + SMOOTHED:
                     grey = f"{wrong[-1]} is {','.join(3 * [str(wrong[-1])])}, and 255 needs a line as well"
-                    advice = f"if these are greys, {_as_colours(self.where)}; {grey}"
-                advice = f"{ALONE}, {advice}. If they are void: {void}"
+                    advice = f" and they are greys, {_as_colours(self.where)}; {grey}"
+                advice = f"{ALONE}{advice}. If they are void: {void}"
             raise DataError(
                 f"{path} holds values beyond the classes: {shown}. {self.where} has {len(self.names)} classes, void is "
                 f"{self.void}. {advice}"
@@ -227,7 +226,7 @@ class ColourMasks:
         if len(values) > SMOOTHED:
             advice = SMOOTHING
         elif max(_unpacked(values[-1])) < len(self.rows):  # values of an index mask look like nearly black colours
-            advice = f"{ALONE} and these are class numbers, remove {self.where} and put the names into classes.txt"
+            advice = f"{ALONE} and they are class numbers, remove {self.where} and put the names into classes.txt"
         elif all(any(_alike(_unpacked(value), colour) for _, colour in self.rows) for value in values):
             advice = "That is nearly a colour of the table: correct its row, or paint these pixels in it"
         return DataError(

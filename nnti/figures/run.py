@@ -133,7 +133,7 @@ def run_title(record: dict[str, Any], name: str | None = None) -> str:
     `name` is the run's; None: its experiment's.
     """
     data, model = record["data"], MODELS[record["experiment"]["model"]].title
-    counts = f"({data['train_images']} train / {data['val_images']} val images)"
+    counts = f"({data['train_images']:,} train / {data['val_images']:,} val images)"
     where = f"{data['title']} {counts}".replace(") (", "; ")  # a title that ends in a remark: one pair of brackets
     return f"{name or record['name']}: {model} on {where}"
 
