@@ -254,7 +254,7 @@ def data(options: argparse.Namespace) -> None:
     if options.set and options.name != "check":
         raise SettingError("--set goes with check only; leave it out")
     if options.name == "check":
-        _check(options.checked, options.root, _changes(options), progress=not options.quiet)
+        _check(options.checked, options.root, dict(map(parse_setting, options.set)), progress=not options.quiet)
         return
     from nnti.data import load_dataset
     from nnti.data.download import download
@@ -325,10 +325,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return 0
-
-
-def _changes(options: argparse.Namespace) -> dict[str, Any]:
-    return dict(parse_setting(text) for text in options.set)
 
 
 def _experiment(path: Path, options: argparse.Namespace, *free: str) -> tuple[Path, Experiment]:

@@ -492,15 +492,6 @@ def test_grey_masks_of_few_bits_are_read_as_they_are_stored(tmp_path):
         np.testing.assert_array_equal(data.label(names(data).index(name)), label)
 
 
-def test_backslashes_of_windows_are_no_line_breaks(places, capsys):
-    for arguments in (r'{"root": "C:\data\my"}', r'{"root": "D:\new\train"}'):
-        assert main(["train", "enet_folder", "--quiet", "--set", f"dataset_arguments={arguments}"]) == 1
-        shown = capsys.readouterr().err
-        assert "a backslash begins a special sign. Write / instead" in shown
-    write_folder(places / "D:" / "new" / "train")
-    assert main(["data", "check", "folder", "--root", "D:/new/train", "--quiet"]) == 0
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
 def test_names_of_classes_are_read_or_refused_in_any_encoding(tmp_path, encoding):
     root = write_folder(tmp_path)

@@ -236,6 +236,5 @@ def _draw_row(figure: Figure, sample: Sequence[Picture], dataset: SegmentationDa
 
 
 def _score(prediction: Picture, label: Picture, dataset: SegmentationDataset) -> str:
-    masks = (to_array(mask).astype(np.int64) for mask in (prediction, label))
-    mean_iou = scores(confusion(*masks, dataset.num_classes))["mean_iou"]
+    mean_iou = scores(confusion(prediction, label, dataset.num_classes))["mean_iou"]
     return "all void" if np.isnan(mean_iou) else f"mean IoU {mean_iou:.2f}"

@@ -115,12 +115,7 @@ def onnx_bytes(model: nn.Module, description: dict[str, Any] | None = None) -> b
 
 
 def onnx_network(content: bytes | str) -> Network:
-    """Return a function that runs an ONNX file, or the content of one, on the CPU, on as many threads as PyTorch.
-
-    Raises RunError where onnxruntime is missing.
-    """
-    if not has_onnxruntime():
-        raise RunError(WITHOUT_RUNTIME)
+    """Return a function that runs an ONNX file, or the content of one, on the CPU, on as many threads as PyTorch."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -64,8 +64,7 @@ class Views:
         self._experiment = self._run.experiment()  # the checkpoint's, but with the data where it lies now
         self.dataset = load_split(self._experiment, split or self._experiment.val_split)
         check_classes(checkpoint, self.dataset, self._run.best)
-        own = (self._experiment.train_split, self._experiment.val_split)
-        others = [name for name in getattr(self.dataset, "splits", own) if name != self.dataset.split]
+        others = [name for name in self.dataset.splits if name != self.dataset.split]
         self.splits = [self.dataset.split, *filter(self._is_there, others)]
 
     def _is_there(self, split: str) -> bool:

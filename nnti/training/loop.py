@@ -332,7 +332,7 @@ class Fit:
         }
 
     def _record(self) -> dict[str, Any]:
-        return build_record(self.experiment, self.state, self.train_data, self.val_data, self.model, len(self.loader))
+        return build_record(self.experiment, self.state, self.train_data, self.val_data, self.model)
 
     # starting and resuming
 

@@ -203,11 +203,9 @@ def build_record(
     train: SegmentationDataset,
     val: SegmentationDataset,
     model: nn.Module,
-    steps: int,
 ) -> dict[str, Any]:
-    """Return the record of an unfinished run; an epoch has `steps` steps."""
+    """Return the record of an unfinished run."""
     seconds = [row["train_seconds"] for row in state.rows if row["epoch"] > 0]
-    images = steps * experiment.batch_size
     return {
         "name": experiment.name,
         "finished": False,
@@ -228,7 +226,6 @@ def build_record(
         "extensions": state.extensions,
         "epochs": state.done,
         "seconds_per_epoch": float(np.median(seconds)) if seconds else None,
-        "images_per_second": images / float(np.median(seconds)) if seconds else None,
         "train_seconds": sum(seconds),
         "best_epoch": state.best["epoch"],
         "untrained": {key: value for key, value in state.rows[0].items() if key.startswith("val_")},
