@@ -68,7 +68,7 @@ SCORES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 ABSTRACT_MEAN_IOU: Mapping[str, float] = {"enet": 0.2775, "r2unet": 0.3365, "pspnet": 0.7515}
 
 _ENET_PAPER = "Paszke et al. 2016, arXiv:1606.02147"
-_ENET_PORT = "a PyTorch port of ENet, its authors' figures"
+_ENET_PORT = "github.com/davidtvs/PyTorch-ENet, a port of ENet"
 _SEMSEG = "github.com/hszhao/semseg, by PSPNet's first author"
 _RECIPE = "713 × 713 crops, batch 16, 200 epochs"
 _VOC_RECIPE = "trained on train_aug, 473 × 473 crops, batch 16, 50 epochs"

@@ -18,7 +18,7 @@ from nnti.figures.complexity import EXPERIMENTS, EXTRA_FORMS, complexity_frame, 
 from nnti.folders import write_whole
 from nnti.models import MODELS, architecture_table
 from nnti.models.cost import without_values
-from nnti.published import ABSTRACT_MEAN_IOU, LITERATURE, REPORT, SCORES
+from nnti.published import ABSTRACT_MEAN_IOU, LITERATURE, SCORES
 from nnti.report.ablations import ABLATIONS, MEASURES, NOT_RUN, PROTOCOLS, Records, ablation_table
 from nnti.training.run_folder import RunFolder
 
@@ -27,10 +27,11 @@ THREE = {
     "R2U-Net": "r2unet_camvid_per_step",
     "PSPNet": "pspnet_camvid_lite0",
 }  # the best of each
-PHOTOGRAPHS = "enet_voc_half"  # of animals and people: the report's Task I on a part of its own data
+PHOTOGRAPHS = "enet_voc_half_unweighted"  # of animals and people: the report's Task I on a part of its own data
 TASKS = ("enet_voc", "enet_voc_plain", "r2unet_cityscapes", "pspnet_cityscapes")  # the report's own experiments
 MEASURED = (
     PHOTOGRAPHS,
+    "enet_voc_half",
     "enet_camvid",
     "r2unet_camvid_per_step",
     "r2unet_camvid_short",
@@ -177,7 +178,7 @@ def _metrics(runs: Mapping[str, RunFolder]) -> pd.DataFrame:
         title, dataset = MODELS[model].title, "PASCAL VOC 2012" if model == "enet" else "Cityscapes"
         for split, published in splits.items():
             protocol = "report" if split == "val" else "crops"
-            rows.append(_metrics_row(title, dataset, split, protocol, published, f"published, {REPORT}"))
+            rows.append(_metrics_row(title, dataset, split, protocol, published, "published"))
     for name in (*TASKS, *MEASURED):
         rows += _own_rows(name, runs)
     return pd.DataFrame(rows)
@@ -192,13 +193,19 @@ def _own_rows(name: str, runs: Mapping[str, RunFolder]) -> list[dict[str, str]]:
     record, history = measured(runs[name]), runs[name].history().set_index("epoch")
     best, dataset = history.loc[record["best_epoch"]], data_of(record)
     trained = {metric: best[f"train_{metric}"] for metric in METRICS}
-    validated = [("val", protocol, found) for protocol, found in record["validation"].items()]
-    return [_metrics_row(title, dataset, *row, name) for row in (("train", "crops", trained), *validated)]
+    size = " × ".join(map(str, np.atleast_1d(record["experiment"]["val_size"])))
+    shown = {"report": f"report, {size}", "full": "full"}
+    validated = [("val", shown[protocol], found) for protocol, found in record["validation"].items()]
+    epochs = f"{record['best_epoch']} of {record['epochs']}"
+    return [_metrics_row(title, dataset, *row, name, epochs) for row in (("train", "crops", trained), *validated)]
 
 
-def _metrics_row(model: str, dataset: str, split: str, protocol: str, found: Any, record: str) -> dict[str, str]:
+def _metrics_row(
+    model: str, dataset: str, split: str, protocol: str, found: Any, record: str, epochs: str = "–"
+) -> dict[str, str]:
     values = {title: _share(found[metric]) for metric, title in METRICS.items()}
-    return {"network": model, "data set": dataset, "split": split, "protocol": protocol, **values, "record": record}
+    where = {"network": model, "data set": dataset, "split": split, "protocol": protocol, "epochs": epochs}
+    return {**where, **values, "record": record}
 
 
 def _classes(record: dict[str, Any] | None) -> pd.DataFrame:
