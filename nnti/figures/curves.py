@@ -20,7 +20,7 @@ PANELS = ("dice", "f1", "mean_iou", "pixel_accuracy", "sensitivity", "loss")
 SPLITS = {"train": "training", "val": "validation"}
 FOOTNOTE = (
     "Dice and F1 are the same number for hard labels: (a) = (b), (g) = (h). Sensitivity is mean pixel accuracy.\n"
-    "A quantity has the same scale in training and validation. Validation at epoch 0: the untrained network."
+    "A quantity has the same scale in training and validation. Validation at epoch 0: before the training."
 )
 FOOT = 0.36  # inches that the footnote takes
 RATE = 0.75  # inches beside an axis of learning rates

@@ -22,7 +22,11 @@ ABLATIONS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "full size, 150 epochs": {"augmented": "enet_camvid", "plain": "enet_camvid_plain"},
     },
     "pretraining": {
-        "PSPNet on EfficientNet-Lite0, CamVid": {
+        "half size, 8 epochs of 14": {
+            "ImageNet weights": "pspnet_camvid_lite0_short",
+            "random weights": "pspnet_camvid_lite0_random_short",
+        },
+        "full size, 40 epochs": {
             "ImageNet weights": "pspnet_camvid_lite0",
             "random weights": "pspnet_camvid_lite0_random",
         },
