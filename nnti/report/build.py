@@ -19,11 +19,12 @@ from nnti.errors import RunError
 from nnti.figures.complexity import read_complexity, with_times
 from nnti.loaders import load_split
 from nnti.models.saved import load_model
-from nnti.report.tables import MEASURED, TASKS, THREE, report_tables, write_tables
+from nnti.report.tables import MEASURED, PHOTOGRAPHS, TASKS, THREE, report_tables, write_tables
 from nnti.training.run_folder import ANALYSIS, EXPERIMENT, HISTORY, RECORD, RunFolder
 
 SOURCE, PDF = "report.typ", "report.pdf"
 COMPARED = {title: THREE[title] for title in ("R2U-Net", "PSPNet")}  # the report's figure 5
+TRIPTYCHS = [f"{run}_triptychs" for run in (THREE["ENet"], PHOTOGRAPHS)]  # those that the PDF shows
 ANALYSED = THREE["PSPNet"]  # in the report's error analysis: the best network
 ATTENTION, PICKED = "pspnet_camvid_lite0_attention", ("road", "building", "bicyclist")
 ROWS, DRAWS = 3, 6  # of the comparison of networks; of the gallery of augmentation
@@ -139,7 +140,8 @@ def render_pictures(runs: Mapping[str, RunFolder]) -> list[Path]:
         paths += figures.save(_gallery(three["ENet"]), "camvid_augmentation")
     if ATTENTION in found:
         paths += figures.save(_attended(found[ATTENTION]), f"{ATTENTION}_cells")
-    return [*paths, *(_light(path) for path in paths if path.suffix == ".png")]
+    shown = [path for path in paths if path.stem in TRIPTYCHS or not path.stem.endswith("_triptychs")]
+    return [*paths, *(_light(path) for path in shown if path.suffix == ".png")]
 
 
 def _with_checkpoint(run: RunFolder) -> RunFolder | None:
